@@ -1,0 +1,79 @@
+"""Where a result comes from: versions, commit, machine, cost."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "PyHessian", "netcal", "snakemake")
+
+
+def collect() -> dict[str, Any]:
+    """Describe this process: Python and package versions, git commit, processor, peak memory.
+
+    Returns
+    -------
+    dict
+        JSON-ready. ``peak_memory_mb`` is the largest resident set so far, in MiB; ``commit`` ends
+        in ``-dirty`` when tracked files differ from it and is None outside a checkout.
+    """
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": commit(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "peak_memory_mb": round(_peak_memory_mb(), 1),
+    }
+
+
+def commit() -> str | None:
+    """Return the commit of the checkout that this package lies in, or None."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device: ``cpu``, or with its model ``cuda (NVIDIA H200)``."""
+    if device.type != "cuda":
+        return device.type
+    import torch
+
+    return f"cuda ({torch.cuda.get_device_name(device)})"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,111 @@
+"""Splits as normalised tensors on a device: no per-sample work after this."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from focal_curvature.data import arrays, splits
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, C, H, W), float32, normalised, and labels (N,), int64, on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """The three splits of a data set and what its models must know of it.
+
+    Attributes
+    ----------
+    splits : dict
+        ``train``, ``validation`` and ``test``.
+    classes, channels, size : int
+        Number of classes and of image channels; side of the square images in pixels.
+    mean, std : list of float
+        Per channel, of the training split's pixels in units of ``scale``: what was normalised by.
+    """
+
+    splits: dict[str, Split]
+    classes: int
+    channels: int
+    size: int
+    mean: list[float]
+    std: list[float]
+
+    @property
+    def black(self) -> Tensor:
+        """What a pixel of value zero is after normalisation, shape (C, 1, 1)."""
+        return -torch.tensor(self.mean)[:, None, None] / torch.tensor(self.std)[:, None, None]
+
+
+def load(dataset_folder: Path, splits_folder: Path, device: torch.device) -> Tensors:
+    """Load all splits, normalised by the training split's mean and standard deviation per channel.
+
+    Raises
+    ------
+    ValueError
+        If a file is not what its checksum says, or a channel is constant.
+    """
+    dataset = arrays.read(dataset_folder)
+    indices = splits.read(splits_folder)
+    pixels = {name: dataset.images[index] for name, index in indices.items()}
+    # Integer sums per value: exact, so that the normalisation does not depend on summation order.
+    channels = dataset.images.shape[1]
+    histograms = [
+        np.bincount(pixels["train"][:, c].ravel(), minlength=256) for c in range(channels)
+    ]
+    values = np.arange(256) / dataset.scale
+    mean = [float(h @ values / h.sum()) for h in histograms]
+    std = [
+        float(np.sqrt(h @ (values - m) ** 2 / h.sum()))
+        for h, m in zip(histograms, mean, strict=True)
+    ]
+    if not all(std):
+        raise ValueError(f"{dataset_folder}: a channel is constant over the training images")
+    loaded = {}
+    for name, raw in pixels.items():
+        images = torch.from_numpy(raw).to(device).float().div_(dataset.scale)
+        for c in range(channels):
+            images[:, c].sub_(mean[c]).div_(std[c])
+        labels = torch.from_numpy(dataset.labels[indices[name]]).to(device)
+        loaded[name] = Split(images, labels)
+    return Tensors(loaded, len(dataset.classes), channels, dataset.images.shape[2], mean, std)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Samples drawn from a split, and the SHA-256 of their images and labels as they are used."""
+
+    split: Split
+    sha256: str
+
+
+def subset(split: Split, size: int | None) -> Subset:
+    """Draw a fixed stratified sample of a split, or take all of it for ``size`` None.
+
+    Raises
+    ------
+    ValueError
+        If more samples are asked for than there are.
+    """
+    if size is not None:
+        if size > len(split.labels):
+            raise ValueError(
+                f"curvature.samples: {size} asked for, the split has {len(split.labels)}"
+            )
+        drawn, _ = splits.stratified(split.labels.cpu().numpy(), size, seed=0)
+        index = torch.from_numpy(drawn).to(split.labels.device)
+        split = Split(split.images[index], split.labels[index])
+    digest = hashlib.sha256(split.images.cpu().numpy().tobytes())
+    digest.update(split.labels.cpu().numpy().tobytes())
+    return Subset(split, digest.hexdigest())

@@ -1,0 +1,30 @@
+"""Scores of confidence from logits and labels: numpy only, never a model.
+
+Every score is a fraction, not a percentage. Importing this package loads numpy alone; netcal,
+relplot and scipy are imported by the functions that call them.
+"""
+
+from focal_curvature.calibration.binning import (
+    expected_calibration_error,
+    noise_floor,
+    reliability_table,
+)
+from focal_curvature.calibration.evaluation import Calibration, score
+from focal_curvature.calibration.posterior import log_psi, psi
+from focal_curvature.calibration.probabilities import log_softmax
+from focal_curvature.calibration.scores import Scores, measure
+from focal_curvature.calibration.temperature import fit_temperature
+
+__all__ = [
+    "Calibration",
+    "Scores",
+    "expected_calibration_error",
+    "fit_temperature",
+    "log_psi",
+    "log_softmax",
+    "measure",
+    "noise_floor",
+    "psi",
+    "reliability_table",
+    "score",
+]

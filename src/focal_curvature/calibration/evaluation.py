@@ -1,0 +1,128 @@
+"""One trained model's calibration, from its logits: as it is, temperature-scaled, Psi undone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from focal_curvature.calibration.binning import reliability_table
+from focal_curvature.calibration.posterior import log_psi
+from focal_curvature.calibration.probabilities import check_logits, log_softmax
+from focal_curvature.calibration.scores import Scores, measure
+from focal_curvature.calibration.temperature import fit_temperature
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Calibration of one model on one split.
+
+    Attributes
+    ----------
+    samples, classes : int
+        Shape of the logits.
+    bins : int
+        Number of bins of every binned score.
+    gamma : float or None
+        Focusing parameter whose posterior map was undone, where one was.
+    seed : int
+        Seed of the noise floor's draws.
+    criterion : str
+        What the temperature minimises on the validation split: "nll" or "ece".
+    temperature : float
+        The temperature fitted on the validation split.
+    validation_samples : int
+        Number of samples that it was fitted on.
+    before, after : Scores
+        Of the logits as they are, and divided by the temperature.
+    psi : Scores or None
+        With focal loss's posterior map undone and no temperature; None without gamma > 0.
+    reliability : tuple of dict
+        Rows of `reliability_table`, each with its "variant": "before", "after" or "psi".
+    """
+
+    samples: int
+    classes: int
+    bins: int
+    gamma: float | None
+    seed: int
+    criterion: str
+    temperature: float
+    validation_samples: int
+    before: Scores
+    after: Scores
+    psi: Scores | None
+    reliability: tuple[dict[str, str | float | int | None], ...]
+
+    def to_dict(self) -> dict:
+        """All but the reliability rows, as plain Python values that JSON takes."""
+        record = asdict(self)
+        del record["reliability"]
+        return record
+
+
+def score(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    validation_logits: np.ndarray,
+    validation_labels: np.ndarray,
+    bins: int = 15,
+    gamma: float | None = None,
+    seed: int = 0,
+    criterion: str = "nll",
+) -> Calibration:
+    """Score a model's logits before and after temperature scaling, and with Psi undone.
+
+    Parameters
+    ----------
+    logits, labels : arrays of shape (N, K) and (N,)
+        The split to score, usually the test split; labels are integers.
+    validation_logits, validation_labels : arrays of shape (M, K) and (M,)
+        The split on which the temperature is fitted.
+    bins : int
+        Number of bins of every binned score.
+    gamma : float, optional
+        Focusing parameter of the focal loss that the model was trained with; above 0, its
+        posterior map is undone as a third variant.
+    seed : int
+        Seed of the noise floor's draws.
+    criterion : {"nll", "ece"}
+        What the temperature minimises; see `fit_temperature`.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    ValueError
+        For logits that are not finite, shapes or labels that do not fit, a negative gamma, or an
+        unknown criterion.
+    """
+    check_logits(logits, labels, "test")
+    temperature = fit_temperature(validation_logits, validation_labels, criterion, bins)
+    logits = np.asarray(logits, dtype=np.float64)
+    variants = {"before": log_softmax(logits), "after": log_softmax(logits / temperature)}
+    if gamma:
+        variants["psi"] = log_psi(variants["before"], gamma)
+    scores = {name: measure(values, labels, bins, seed) for name, values in variants.items()}
+    return Calibration(
+        samples=logits.shape[0],
+        classes=logits.shape[1],
+        bins=int(bins),
+        gamma=gamma,
+        seed=seed,
+        criterion=criterion,
+        temperature=temperature,
+        validation_samples=len(validation_labels),
+        before=scores["before"],
+        after=scores["after"],
+        psi=scores.get("psi"),
+        reliability=tuple(
+            {"variant": name} | row
+            for name, values in variants.items()
+            for row in reliability_table(
+                np.exp(values.max(axis=1)), values.argmax(axis=1) == labels, bins
+            )
+        ),
+    )

@@ -1,0 +1,146 @@
+"""Every score of one set of predicted probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from focal_curvature.calibration.binning import bin_indices, noise_floor
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one set of predictions; all fractions, except nll (nats) and brier.
+
+    Attributes
+    ----------
+    accuracy : float
+        Share of samples whose most probable class is the label.
+    mean_confidence : float
+        Mean probability of the predicted class.
+    confidence_gap : float
+        mean_confidence - accuracy; positive means over-confident.
+    nll : float
+        Mean negative log-likelihood of the label, in nats.
+    brier : float
+        Mean squared distance of the probabilities from the one-hot label, 0 to 2 (Brier 1950).
+    ece : float
+        netcal's expected calibration error, equal-width bins (Naeini et al. 2015).
+    mce : float
+        netcal's maximum calibration error, the largest gap of a bin.
+    average_calibration_error : float
+        netcal's ACE: mean gap over the bins that hold samples, all of equal weight (Neumann et al.
+        2018). Not the adaptive error of the same abbreviation.
+    adaptive_ece : float
+        Expected calibration error in bins of equal count (Nguyen & O'Connor 2015).
+    classwise_ece : float
+        Mean over classes of the equal-width error of each class's probability (Kull et al. 2019,
+        arXiv 1910.12656).
+    smooth_ece : float
+        relplot's SmoothECE, which needs no bins (Blasiok & Nakkiran 2024, arXiv 2309.12236).
+    noise_floor, noise_floor_95 : float
+        Mean and 95% quantile of the ece that a perfectly calibrated predictor with these
+        confidences would score.
+    """
+
+    accuracy: float
+    mean_confidence: float
+    confidence_gap: float
+    nll: float
+    brier: float
+    ece: float
+    mce: float
+    average_calibration_error: float
+    adaptive_ece: float
+    classwise_ece: float
+    smooth_ece: float
+    noise_floor: float
+    noise_floor_95: float
+
+
+def measure(
+    log_probabilities: np.ndarray, labels: np.ndarray, bins: int = 15, seed: int = 0
+) -> Scores:
+    """Score predicted probabilities against labels.
+
+    Parameters
+    ----------
+    log_probabilities : array of shape (N, K)
+        Natural logarithms of the predicted probabilities, as from `log_softmax`.
+    labels : integer array of shape (N,)
+        True classes.
+    bins : int
+        Number of bins of every binned score.
+    seed : int
+        Seed of the noise floor's draws.
+
+    Returns
+    -------
+    Scores
+    """
+    from netcal.metrics import ACE, ECE, MCE
+    from relplot import smECE
+
+    log_probabilities = np.asarray(log_probabilities, dtype=np.float64)
+    probabilities = np.exp(log_probabilities)
+    predicted = log_probabilities.argmax(axis=1)
+    rows = np.arange(len(labels))
+    confidence, correct = probabilities[rows, predicted], predicted == labels
+    floor, floor_95 = noise_floor(confidence, bins, seed)
+
+    # netcal takes any labels with one or two distinct values for a binary problem and then refuses
+    # K columns; (confidence, correct) is the same top-label problem and always a binary one
+    def by_netcal(metric: type) -> float:
+        return metric(bins=int(bins)).measure(confidence, correct.astype(np.int64))
+
+    residual = probabilities.copy()
+    residual[rows, labels] -= 1.0
+    return Scores(
+        accuracy=float(correct.mean()),
+        mean_confidence=float(confidence.mean()),
+        confidence_gap=float((confidence - correct).mean()),
+        nll=float(-log_probabilities[rows, labels].mean()),
+        brier=float(np.square(residual).sum(axis=1).mean()),
+        ece=by_netcal(ECE),
+        mce=by_netcal(MCE),
+        average_calibration_error=by_netcal(ACE),
+        adaptive_ece=adaptive_ece(confidence, correct, bins),
+        classwise_ece=_classwise_ece(probabilities, residual, bins),
+        smooth_ece=float(smECE(confidence, correct.astype(np.float64))),
+        noise_floor=floor,
+        noise_floor_95=floor_95,
+    )
+
+
+def adaptive_ece(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
+    """Return the expected calibration error in bins of equal count.
+
+    netcal's own stops with an error when many confidences are equal. Here equal confidences share
+    their mean accuracy before they are cut into bins, so the order of the samples never matters.
+
+    Parameters
+    ----------
+    confidence : array of shape (N,)
+        Probability of the predicted class.
+    correct : array of shape (N,), bool or 0/1
+        Whether the prediction is the label.
+    bins : int
+        Number of bins; their counts differ by at most 1.
+
+    Returns
+    -------
+    float
+        A fraction.
+    """
+    values, group, count = np.unique(confidence, return_inverse=True, return_counts=True)
+    gap = values - np.bincount(group, weights=correct) / count
+    parts = np.array_split(np.repeat(gap, count), bins)
+    return float(sum(abs(part.sum()) for part in parts) / len(confidence))
+
+
+def _classwise_ece(probabilities: np.ndarray, residual: np.ndarray, bins: int) -> float:
+    samples, classes = probabilities.shape
+    cell = bin_indices(probabilities, bins) + bins * np.arange(classes)
+    sums = np.bincount(cell.ravel(), weights=residual.ravel())
+    return float(np.abs(sums).sum() / (samples * classes))

@@ -1,0 +1,16 @@
+"""Training: a deterministic loop that can be stopped and resumed."""
+
+from focal_curvature.training.checkpoints import load_weights, save_weights
+from focal_curvature.training.devices import choose_device, deterministic
+from focal_curvature.training.loop import Outcome, build_loss, build_model, train
+
+__all__ = [
+    "Outcome",
+    "build_loss",
+    "build_model",
+    "choose_device",
+    "deterministic",
+    "load_weights",
+    "save_weights",
+    "train",
+]

@@ -1,0 +1,39 @@
+"""Devices and determinism."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the torch device of a configuration's ``device``; auto prefers cuda, then mps.
+
+    Raises
+    ------
+    ValueError
+        If the device is asked for by name and this machine has none.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((device for device, there in available.items() if there), "cpu")
+    elif not available.get(name, True):
+        raise ValueError(f"device: {name} is not available on this machine: use auto or cpu")
+    return torch.device(name)
+
+
+def deterministic(threads: int) -> None:
+    """Make this process's results repeatable to the bit on the same machine and versions.
+
+    Parameters
+    ----------
+    threads : int
+        CPU threads of an operation. Sums depend on it, so that it is part of what is repeated.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by cuBLAS
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False

@@ -1,0 +1,244 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from focal_curvature.data.augment import augment
+from focal_curvature.data.tensors import Tensors
+from focal_curvature.registry import resolve
+from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.seeds import derive_seed
+from focal_curvature.training.checkpoints import load_checkpoint, save_weights
+from focal_curvature.training.evaluation import logits_of, scores
+from focal_curvature.training.schedule import learning_rate
+
+logger = logging.getLogger(__name__)
+
+LOG_SECONDS = 10  # between lines of progress
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes
+    ----------
+    status : str
+        ``completed``, or ``diverged`` when a loss or a weight was no longer finite.
+    reason : str or None
+        For a diverged run: where and how.
+    weights : dict
+        State of the model at the end, on the CPU; of a diverged run, as it was then.
+    history : list of dict
+        A row per evaluated epoch.
+    logits : dict
+        Split -> float32 array (N, K); (0, K) for a diverged run, which has none to speak of.
+    parameters : int
+        Number of trainable parameters.
+    resumed_from : int
+        The epoch that a checkpoint had reached, else 0.
+    """
+
+    status: str
+    reason: str | None
+    weights: dict[str, Tensor]
+    history: list[dict[str, float]]
+    logits: dict[str, np.ndarray]
+    parameters: int
+    resumed_from: int
+
+
+class DivergenceError(ArithmeticError):
+    """A loss or a weight is no longer finite."""
+
+
+def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Module:
+    """Build a run's model with its initial weights.
+
+    The weights depend on the model and the seed, not on the objective: objectives are compared
+    from the same start.
+    """
+    factory = resolve(spec.model_factory)
+    with torch.random.fork_rng():
+        torch.manual_seed(
+            derive_seed("weights", spec.model_factory, spec.model_arguments, spec.seed)
+        )
+        model = factory(tensors.classes, tensors.channels, tensors.size, **spec.model_arguments)
+    return model.to(device)
+
+
+def build_loss(objective: Objective) -> nn.Module:
+    """Build an objective's per-sample loss."""
+    return resolve(objective.factory)(**objective.parameters)
+
+
+def train(
+    spec: RunSpec,
+    tensors: Tensors,
+    *,
+    bins: int,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60,
+    fingerprint: str = "",
+) -> Outcome:
+    """Train a run from its first epoch, or from its checkpoint, to the end.
+
+    Parameters
+    ----------
+    spec : RunSpec
+        What to train.
+    tensors : Tensors
+        The data; their device is where it is trained.
+    bins : int
+        Bins of the history's calibration error.
+    checkpoint : Path, optional
+        Where to keep one; removed at the end.
+    checkpoint_seconds : float
+        Least time between two of them.
+    fingerprint : str
+        Of everything that decides the weights; a checkpoint with another one is not resumed.
+
+    Returns
+    -------
+    Outcome
+        Bit-identical when repeated on the same machine, versions and threads, resumed or not.
+    """
+    settings, data = spec.training, tensors.splits["train"]
+    device = data.images.device
+    model, loss = build_model(spec, tensors, device), build_loss(spec.objective)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=settings["learning_rate"],
+        momentum=settings["momentum"],
+        weight_decay=settings["weight_decay"],
+        nesterov=settings["nesterov"],
+    )
+    history: list[dict[str, float]] = []
+    start = 0
+    saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
+    if saved:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        history, start = saved["history"], saved["epoch"]
+        logger.info("%s: resumed after epoch %d", spec.folder, start)
+    last_saved = last_logged = time.monotonic()
+    status, reason = "completed", None
+    for epoch in range(start, settings["epochs"]):
+        try:
+            _train_epoch(model, loss, optimizer, spec, tensors, epoch)
+        except DivergenceError as error:
+            status, reason = "diverged", str(error)
+            logger.error("%s: diverged: %s", spec.folder, reason)
+            break
+        done = epoch + 1
+        last = done == settings["epochs"]
+        if last or done % settings["evaluate_every"] == 0:
+            history.append({"epoch": done} | _evaluate(model, loss, tensors, bins))
+        now = time.monotonic()
+        if history and (last or now - last_logged > LOG_SECONDS):
+            last_logged = now
+            logger.info(
+                "%s: epoch %d of %d: %s", spec.folder, done, settings["epochs"], _brief(history[-1])
+            )
+        if checkpoint and not last and now - last_saved > checkpoint_seconds:
+            last_saved = now
+            save_weights(
+                checkpoint,
+                {
+                    "fingerprint": fingerprint,
+                    "epoch": done,
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "history": history,
+                },
+            )
+    logits = {
+        name: logits_of(model, split.images).cpu().numpy()
+        if status == "completed"
+        else np.empty((0, tensors.classes), np.float32)
+        for name, split in tensors.splits.items()
+    }
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    weights = {name: value.cpu() for name, value in model.state_dict().items()}
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Outcome(status, reason, weights, history, logits, parameters, start)
+
+
+def _train_epoch(
+    model: nn.Module,
+    loss: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    spec: RunSpec,
+    tensors: Tensors,
+    epoch: int,
+) -> None:
+    """Take the steps of an epoch; raise DivergenceError if it ends in anything not finite."""
+    settings, data = spec.training, tensors.splits["train"]
+    device = data.images.device
+    # Everything random in an epoch follows from the seed and its number: a resumed run and an
+    # undisturbed one draw the same, and so do all objectives.
+    seed = derive_seed("epoch", spec.seed, epoch)
+    torch.manual_seed(seed)
+    order = torch.randperm(len(data.labels)).to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    steps = math.ceil(len(order) / settings["batch_size"])
+    # Nearly equal batches: batch norm fails on a last batch of one.
+    batches = order.tensor_split(steps)
+    losses = []
+    model.train()
+    for step, batch in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, epoch, step, steps)
+        images = augment(
+            data.images[batch], settings["augmentation"], generator, tensors.black
+        )
+        sample_losses = loss(model(images), data.labels[batch])
+        total = getattr(sample_losses, settings["reduction"])()
+        optimizer.zero_grad()
+        total.backward()
+        if settings["clip_norm"] is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
+        optimizer.step()
+        losses.append(total.detach())
+    # Checked once an epoch: a look at every step would make a GPU wait for it.
+    values = torch.stack(losses).tolist()
+    for step, value in enumerate(values):
+        if not math.isfinite(value):
+            raise DivergenceError(
+                f"loss {value} in epoch {epoch + 1}, step {step + 1} of {steps}: "
+                "lower training.learning_rate or set training.clip_norm"
+            )
+    for name, weight in model.state_dict().items():
+        if not weight.isfinite().all():
+            raise DivergenceError(
+                f"{name} is not finite after epoch {epoch + 1}, last loss {values[-1]:.6g}: "
+                "lower training.learning_rate or set training.clip_norm"
+            )
+
+
+def _evaluate(model: nn.Module, loss: nn.Module, tensors: Tensors, bins: int) -> dict[str, float]:
+    row = {}
+    for name in ("train", "validation"):
+        split = tensors.splits[name]
+        found = scores(logits_of(model, split.images), split.labels, loss, bins)
+        row |= {f"{name}_{key}": value for key, value in found.items()}
+    return row
+
+
+def _brief(row: Mapping[str, Any]) -> str:
+    return (
+        f"loss {row['train_loss']:.4g}, validation accuracy {row['validation_accuracy']:.4f}, "
+        f"ECE {row['validation_ece']:.4f}"
+    )

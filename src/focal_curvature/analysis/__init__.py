@@ -1,0 +1,1 @@
+"""From the runs' own files to tidy tables, with intervals."""

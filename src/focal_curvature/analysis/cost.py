@@ -1,0 +1,45 @@
+"""What an experiment's results were made with, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def provenance(
+    runs: Sequence[Mapping[str, Any]],
+    curvatures: Sequence[Mapping[str, Any]],
+    dataset: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Gather the records of all runs.
+
+    Parameters
+    ----------
+    runs, curvatures : sequence of mappings
+        Contents of every ``run.json`` and ``curvature/objective.json``.
+    dataset : mapping
+        Content of ``dataset.json``.
+
+    Returns
+    -------
+    dict
+        JSON-ready. Every distinct set of versions, commit, machine and device is listed: one of
+        each means that all results come from the same software on the same kind of machine.
+    """
+    records = [*runs, *curvatures]
+
+    def distinct(*keys: str) -> list[Any]:
+        found = [{key: r[key] for key in keys} if len(keys) > 1 else r[keys[0]] for r in records]
+        return [value for i, value in enumerate(found) if value not in found[:i]]
+
+    return {
+        "dataset": dataset,
+        "runs": len(runs),
+        "diverged": [run["run"] for run in runs if run["status"] != "completed"],
+        "commits": distinct("commit"),
+        "software": distinct("python", "packages"),
+        "machines": distinct("system", "processor", "cores", "device", "threads"),
+        "training_seconds": round(sum(run["seconds"] for run in runs), 1),
+        "curvature_seconds": round(sum(c["seconds"] for c in curvatures), 1),
+        "peak_memory_mb": max(r["peak_memory_mb"] for r in records),
+    }

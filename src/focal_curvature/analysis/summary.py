@@ -1,0 +1,99 @@
+"""Means and intervals over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+CELL = ["model", "objective", "gamma"]
+
+# What the printed table shows, with its heading and the factor to its unit.
+PRINTED = {
+    "accuracy": ("Accuracy (%)", 100),
+    "ece": ("ECE (%)", 100),
+    "ece_scaled": ("ECE, scaled (%)", 100),
+    "noise_floor": ("ECE floor (%)", 100),
+    "confidence_gap": ("Confidence gap (%)", 100),
+    "nll": ("NLL (nats)", 1),
+    "temperature": ("T", 1),
+    "top_eigenvalue_objective": ("λmax, objective", 1),
+    "top_eigenvalue_cross_entropy": ("λmax, CE", 1),
+    "trace_objective": ("Trace, objective", 1),
+    "trace_cross_entropy": ("Trace, CE", 1),
+}
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean and Student's t interval of independent values.
+
+    It captures the variation over seeds (initial weights and order of the batches) for one split
+    of the data; it assumes that seeds are independent and roughly normal.
+
+    Parameters
+    ----------
+    values : sequence of float
+        One per seed.
+    level : float
+        Coverage.
+
+    Returns
+    -------
+    mean, low, high : float
+        The interval is NaN for fewer than two values.
+    """
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, np.nan, np.nan
+    half = stats.sem(values) * stats.t.ppf((1 + level) / 2, len(values) - 1)
+    return mean, mean - half, mean + half
+
+
+def by_cell(runs: pd.DataFrame, metrics: Sequence[str], keys: Sequence[str] = CELL) -> pd.DataFrame:
+    """Summarise metrics over the completed runs of each cell.
+
+    Returns
+    -------
+    DataFrame
+        Columns: ``keys``, ``metric``, ``mean``, ``low`` and ``high`` (95% interval over seeds),
+        ``n``; in the order in which cells and metrics first appear.
+    """
+    completed = runs[runs["status"] == "completed"]
+    rows = []
+    for cell, group in completed.groupby(list(keys), sort=False, dropna=False):
+        for metric in metrics:
+            values = group[metric].dropna().to_numpy()
+            if len(values):
+                mean, low, high = interval(values)
+                rows.append([*cell, metric, mean, low, high, len(values)])
+    return pd.DataFrame(rows, columns=[*keys, "metric", "mean", "low", "high", "n"])
+
+
+def printed(summary: pd.DataFrame) -> pd.DataFrame:
+    """Lay a summary out for print: a row per cell, "mean ± half width" per metric, n last."""
+    rows = []
+    for (model, objective), group in summary.groupby(["model", "objective"], sort=False):
+        found = group.set_index("metric")
+        row = {"Model": model, "Objective": objective}
+        for metric, (heading, factor) in PRINTED.items():
+            if metric in found.index:
+                mean, high = found.loc[metric, ["mean", "high"]] * factor
+                row[heading] = _value(mean, high - mean)
+        rows.append(row | {"n": int(group["n"].max())})
+    return pd.DataFrame(rows)
+
+
+def _value(mean: float, half: float) -> str:
+    """Write a mean and half width with two digits of the half width, as metrology does."""
+    if not np.isfinite(half) or half == 0:
+        return f"{mean:.4g}"
+    digits = max(0, 1 - int(np.floor(np.log10(half))))
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"
+
+
+def latex(table: pd.DataFrame) -> str:
+    """Write a printed table as a LaTeX tabular that needs the booktabs package."""
+    text = table.to_latex(index=False, escape=True)
+    return text.replace("±", r"$\pm$").replace("λmax", r"$\lambda_{\max}$")

@@ -1,0 +1,77 @@
+"""One row per run: what was trained, how it scores, how curved the loss is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+# Columns of a variant are its scores' names with this suffix.
+VARIANTS = {"before": "", "after": "_scaled", "psi": "_psi"}
+
+
+def run_row(
+    run: Mapping[str, Any],
+    calibration: Mapping[str, Any],
+    curvatures: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Gather one run's records into a flat row.
+
+    Parameters
+    ----------
+    run, calibration : mapping
+        Contents of ``run.json`` and ``calibration.json``.
+    curvatures : mapping
+        ``objective`` and ``cross_entropy`` -> content of the file of that name.
+
+    Returns
+    -------
+    dict
+        Scores of the test split (fractions, nats) as they are, ``_scaled`` after temperature
+        scaling and ``_psi`` with focal loss's posterior map undone; curvatures by the loss whose
+        Hessian they are of. A diverged run has no scores and no curvature.
+    """
+    spec = run["spec"]
+    objective = spec["objective"]
+    row = {
+        "run": run["run"],
+        "dataset": spec["dataset"],
+        "model": spec["model"],
+        "objective": run["run"].split("/")[1],
+        "loss": objective["name"],
+        "gamma": objective["parameters"].get("gamma") if objective["name"] == "focal" else None,
+        "seed": spec["seed"],
+        "status": run["status"],
+        "reason": run["reason"],
+        "parameters": run["parameters"],
+        "train_seconds": run["seconds"],
+    }
+    if run["status"] != "completed":
+        return row
+    row["test_samples"] = calibration["samples"]
+    row["temperature"] = calibration["temperature"]
+    for variant, suffix in VARIANTS.items():
+        scores = calibration[variant] or {}
+        row |= {f"{name}{suffix}": value for name, value in scores.items()}
+    for loss, found in curvatures.items():
+        eigenvalue, trace = found["top_eigenvalue"], found["trace"]
+        row |= {
+            f"top_eigenvalue_{loss}": eigenvalue["estimate"],
+            f"top_eigenvalue_{loss}_residual": eigenvalue["residual"],
+            f"top_eigenvalue_{loss}_converged": eigenvalue["converged"],
+            f"trace_{loss}": trace["estimate"],
+            f"trace_{loss}_stderr": trace["stderr"],
+            f"curvature_{loss}_seconds": found["seconds"],
+        }
+    return row
+
+
+def reliability(files: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:
+    """Gather the per-bin tables of runs, each given as its row of the run table and its file."""
+    keys = ("model", "objective", "gamma", "seed")
+    return pd.concat(
+        [pd.read_csv(file).assign(**{key: row[key] for key in keys}) for row, file in files],
+        ignore_index=True,
+    )[[*keys, "variant", "bin", "lower", "upper", "count", "confidence", "accuracy", "gap"]]

@@ -1,0 +1,42 @@
+"""One file per figure: ``prepare`` computes its table, ``draw`` draws from that table alone."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability")
+
+
+def load(figure: str) -> ModuleType:
+    """Import a figure's module, which has ``prepare(runs, reliability)`` and ``draw(data)``."""
+    return importlib.import_module(f"{__name__}.{figure}")
+
+
+def draw(figure: str, data: Path, outputs: list[Path]) -> None:
+    """Draw a figure from the CSV file that its ``prepare`` made.
+
+    Parameters
+    ----------
+    figure : str
+        One of ``FIGURES``.
+    data : Path
+    outputs : list of Path
+        Files to write; the suffix says the format. The same table gives the same bytes.
+    """
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import pandas as pd
+
+    from focal_curvature.files import write_atomically
+
+    style = Path(__file__).with_name("matplotlibrc")
+    with mpl.rc_context(fname=style):
+        drawn = load(figure).draw(pd.read_csv(data))
+        for output in outputs:
+            kind = output.suffix[1:]
+            stamp = {"pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]
+            with write_atomically(output) as stream:
+                drawn.savefig(stream, format=kind, metadata=stamp)

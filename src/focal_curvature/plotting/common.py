@@ -1,0 +1,79 @@
+"""What several figures share: sizes, colours, seeds with their mean and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from focal_curvature.analysis.summary import interval
+
+COLUMN, PAGE = 3.5, 7.5  # widths in inches: one column, two columns
+
+LOSS_LABELS = {"objective": "training objective", "cross_entropy": "cross-entropy"}
+
+
+def focal_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Select the completed runs of the focal family (gamma 0 is cross-entropy)."""
+    return runs[(runs["status"] == "completed") & runs["gamma"].notna()]
+
+
+def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
+    """Give each name a colour of seaborn's colour-blind safe palette."""
+    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
+def gamma_colours(gammas: Sequence[float]) -> dict[float, tuple[float, float, float]]:
+    """Give each gamma a colour that also orders them in grey: dark is small."""
+    return dict(zip(gammas, sns.color_palette("viridis", len(gammas)), strict=True))
+
+
+def seeds_and_mean(
+    ax: Axes, data: pd.DataFrame, value: str, colour: object, label: str, offset: float = 0.0
+) -> None:
+    """Draw every seed as a dot, the mean over seeds as a line, its 95% interval as bars.
+
+    Parameters
+    ----------
+    ax : Axes
+    data : DataFrame
+        Columns ``gamma`` and ``value``, a row per seed.
+    value : str
+        Column to draw.
+    colour, label
+        Of the series.
+    offset : float
+        Shift along gamma that keeps series apart.
+    """
+    groups = data.groupby("gamma")[value]
+    gammas = np.array(sorted(groups.groups)) + offset
+    mean, low, high = np.array([interval(values) for _, values in groups]).T
+    ax.plot(data["gamma"] + offset, data[value], "o", ms=2, mew=0, alpha=0.45, color=colour)
+    ax.errorbar(
+        gammas,
+        mean,
+        yerr=np.nan_to_num([mean - low, high - mean]),
+        color=colour,
+        marker="o",
+        capsize=2,
+        elinewidth=0.8,
+        label=label,
+    )
+
+
+def panels(rows: Sequence[str], columns: Sequence[str], height: float, **share: object) -> tuple:
+    """Make a figure of rows x columns panels, as wide as one column or the page.
+
+    Returns
+    -------
+    figure : Figure
+    axes : ndarray of Axes
+        Shape (len(rows), len(columns)).
+    """
+    width = COLUMN if len(columns) == 1 else PAGE
+    figure = Figure(figsize=(width, height * len(rows)))
+    return figure, figure.subplots(len(rows), len(columns), squeeze=False, **share)

@@ -1,0 +1,46 @@
+"""A curvature measure against gamma, by the loss whose Hessian it is of."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.plotting.common import (
+    LOSS_LABELS,
+    colours,
+    focal_runs,
+    panels,
+    seeds_and_mean,
+)
+
+
+def prepare(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return a row per run and loss: model, gamma, seed, hessian_of, ``measure`` (nats)."""
+    focal = focal_runs(runs)
+    return pd.concat(
+        [
+            focal[["model", "gamma", "seed"]].assign(
+                hessian_of=loss, **{measure: focal[f"{measure}_{loss}"]}
+            )
+            for loss in LOSS_LABELS
+        ],
+        ignore_index=True,
+    )
+
+
+def draw(data: pd.DataFrame, measure: str, label: str) -> Figure:
+    """Draw one panel per model; the scale is logarithmic unless a value is not positive."""
+    models = list(data["model"].unique())
+    palette = colours(list(LOSS_LABELS))
+    figure, axes = panels([""], models, 2.5, sharey=True)
+    for ax, model in zip(axes[0], models, strict=True):
+        for shift, loss in zip((-0.04, 0.04), LOSS_LABELS, strict=True):
+            chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
+            seeds_and_mean(ax, chosen, measure, palette[loss], LOSS_LABELS[loss], shift)
+        ax.set_yscale("log" if (data[measure] > 0).all() else "symlog")
+        ax.set_title(model)
+        ax.set_xlabel("focusing parameter γ")
+        ax.grid(axis="y", which="major")
+    axes[0][0].set_ylabel(label)
+    axes[0][-1].legend(title="Hessian of")
+    return figure

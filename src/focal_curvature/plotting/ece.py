@@ -1,0 +1,40 @@
+"""Calibration error against gamma, before and after temperature scaling, with its noise floor."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.plotting.common import colours, focal_runs, panels, seeds_and_mean
+
+SERIES = {"ece": "as trained", "ece_scaled": "temperature-scaled"}
+
+
+def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per run: model, gamma, seed, and as fractions the errors and their floors."""
+    columns = ["model", "gamma", "seed", *SERIES, "noise_floor", "noise_floor_scaled"]
+    return focal_runs(runs)[columns]
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw one panel per model in percent: seeds, mean and 95% interval; the floor dashed."""
+    models = list(data["model"].unique())
+    percent = data.assign(**{c: 100 * data[c] for c in data if "ece" in c or "noise" in c})
+    palette = colours(list(SERIES))
+    figure, axes = panels([""], models, 2.5, sharey=True)
+    for ax, model in zip(axes[0], models, strict=True):
+        chosen = percent[percent["model"] == model]
+        for series, floor, shift in zip(
+            SERIES, ("noise_floor", "noise_floor_scaled"), (-0.04, 0.04), strict=True
+        ):
+            seeds_and_mean(ax, chosen, series, palette[series], SERIES[series], shift)
+            means = chosen.groupby("gamma")[floor].mean()
+            ax.plot(means.index, means, "--", lw=0.8, color=palette[series])
+        ax.plot([], [], "--", lw=0.8, color="0.4", label="floor: calibrated model")
+        ax.set_ylim(bottom=0)
+        ax.set_title(model)
+        ax.set_xlabel("focusing parameter γ")
+        ax.grid(axis="y")
+    axes[0][0].set_ylabel("ECE (%)")
+    axes[0][0].legend()
+    return figure

@@ -1,0 +1,18 @@
+"""Top Hessian eigenvalue against gamma."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.plotting import curvature
+
+
+def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per run and loss: model, gamma, seed, hessian_of, top_eigenvalue (nats)."""
+    return curvature.prepare(runs, "top_eigenvalue")
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw every seed, means and 95% intervals over seeds."""
+    return curvature.draw(data, "top_eigenvalue", "top Hessian eigenvalue λ$_{max}$ (nats)")

@@ -1,0 +1,45 @@
+"""Calibration error against Hessian trace, coloured by gamma."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.plotting import curvature
+from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
+
+
+def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per run and loss: model, gamma, seed, hessian_of, trace (nats), ece, floor."""
+    scores = runs[["model", "gamma", "seed", "ece", "noise_floor", "noise_floor_95"]]
+    return curvature.prepare(runs, "trace").merge(scores, on=["model", "gamma", "seed"])
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw a panel per model and loss: one dot per run, the noise floor as a band from zero."""
+    models = list(data["model"].unique())
+    palette = gamma_colours(sorted(data["gamma"].unique()))
+    figure, axes = panels(models, list(LOSS_LABELS), 2.3, sharex="col", sharey="row")
+    for row, model in zip(axes, models, strict=True):
+        for ax, loss in zip(row, LOSS_LABELS, strict=True):
+            chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
+            ax.axhspan(0, 100 * chosen["noise_floor_95"].mean(), color="0.9", lw=0)
+            for gamma, group in chosen.groupby("gamma"):
+                ax.plot(
+                    group["trace"],
+                    100 * group["ece"],
+                    "o",
+                    color=palette[gamma],
+                    mec="white",
+                    mew=0.3,
+                    label=f"{gamma:g}",
+                )
+            column = data[data["hessian_of"] == loss]["trace"]
+            ax.set_xscale("log" if (column > 0).all() else "symlog")
+            ax.set_ylim(bottom=0)
+            ax.grid(axis="y")
+        row[0].set_ylabel(f"{model}\nECE (%)")
+    for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
+        ax.set_xlabel(f"trace of the Hessian of the {LOSS_LABELS[loss]} (nats)")
+    axes[0][-1].legend(title="γ", ncols=2)
+    return figure

@@ -1,0 +1,45 @@
+# `make reproduce`: the figures. `make test`: linters and tests. Both make what they need first.
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= all
+SNAKEMAKE = $(VENV)/bin/snakemake
+REPORT = results/digits/report.html
+
+.PHONY: reproduce figures test lint lock clean
+.DELETE_ON_ERROR:
+
+reproduce: $(VENV)/installed
+	$(SNAKEMAKE) --cores $(CORES)
+	@[ $(REPORT) -nt results/digits/runs.csv ] || $(SNAKEMAKE) --report $(REPORT)
+	@echo "Made:"; ls paper_figures/digits/*.p* paper_figures/digits/tables/* $(REPORT)
+
+# Redraws every committed figure from the committed tables alone; trains nothing.
+figures: $(VENV)/installed
+	PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.plotting paper_figures/*/
+
+test: lint
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/snakefmt --check Snakefile workflow
+	$(SNAKEMAKE) --lint
+
+# Resolves pyproject.toml anew.
+lock: $(VENV)/installed
+	$(VENV)/bin/pip install --quiet uv
+	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra test \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+		pyproject.toml --output-file requirements.lock
+	$(VENV)/bin/python tools/environment.py
+
+# The file is written last, so that an interrupted installation is begun again.
+$(VENV)/installed: requirements.lock
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement requirements.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) results/datasets results/digits .snakemake

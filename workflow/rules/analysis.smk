@@ -1,0 +1,60 @@
+rule tables:
+    input:
+        sources("analysis.tables"),
+        run=expand("{run}/run.json", run=RUN_FOLDERS),
+        calibration=expand("{run}/calibration.json", run=RUN_FOLDERS),
+        reliability=expand("{run}/reliability.csv", run=RUN_FOLDERS),
+        objective=expand("{run}/curvature/objective.json", run=RUN_FOLDERS),
+        cross_entropy=expand("{run}/curvature/cross_entropy.json", run=RUN_FOLDERS),
+    output:
+        runs=report(f"{RESULTS}/runs.csv", caption="../report/runs.rst", category="Tables"),
+        reliability=f"{RESULTS}/reliability.csv",
+    log:
+        f"{RESULTS}/logs/tables.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables.tsv"
+    message:
+        "Gather all runs in one table"
+    conda:
+        "../../environment.yml"
+    script:
+        "../scripts/tables.py"
+
+
+rule summary:
+    input:
+        sources("analysis.summary"),
+        runs=f"{RESULTS}/runs.csv",
+    output:
+        report(f"{PAPER}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
+        expand(f"{PAPER}/tables/summary.{{format}}", format=TABLE_FORMATS[1:]),
+    log:
+        f"{RESULTS}/logs/summary.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/summary.tsv"
+    message:
+        "Summarise each model and objective over its seeds"
+    conda:
+        "../../environment.yml"
+    script:
+        "../scripts/summary.py"
+
+
+rule provenance:
+    input:
+        sources("analysis.cost"),
+        run=expand("{run}/run.json", run=RUN_FOLDERS),
+        objective=expand("{run}/curvature/objective.json", run=RUN_FOLDERS),
+        dataset=f"{DATASET}/dataset.json",
+    output:
+        f"{PAPER}/provenance.json",
+    log:
+        f"{RESULTS}/logs/provenance.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/provenance.tsv"
+    message:
+        "Record versions, commits, machines and cost"
+    conda:
+        "../../environment.yml"
+    script:
+        "../scripts/provenance.py"

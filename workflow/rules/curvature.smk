@@ -1,0 +1,25 @@
+rule curvature:
+    input:
+        run_sources("curvature", "training"),
+        dataset=DATASET_FILES,
+        splits=SPLIT_FILES,
+        model=per_job("curvature", "model.pt"),
+        run=per_job("curvature", "run.json"),
+    output:
+        objective=per_job("curvature", "curvature/objective.json"),
+        cross_entropy=per_job("curvature", "curvature/cross_entropy.json"),
+    params:
+        settings=config["curvature"],
+    log:
+        f"{RESULTS}/logs/curvature/{job_name('curvature')}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/curvature/{job_name('curvature')}.tsv"
+    threads: config["threads"]
+    resources:
+        gpu=GPU,
+    message:
+        "Measure the curvature of {wildcards.model} trained with {wildcards.objective}"
+    conda:
+        "../../environment.yml"
+    script:
+        "../scripts/curvature.py"

@@ -1,0 +1,38 @@
+"""How every job logs and fails: on the screen and in its log, mistakes in one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# What bad input or a bad setting raises: its message is enough, a traceback would bury it.
+EXPECTED = (ValueError, OSError, FloatingPointError)
+
+# The library of this checkout, and modules of the user's own beside the Snakefile.
+sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path.cwd())]
+
+
+def run(main: Callable[[Any], None], snakemake: Any) -> None:
+    """Run a script's ``main(snakemake)`` with logging; exit with status 1 if it fails."""
+    handlers = [
+        logging.StreamHandler(),
+        logging.FileHandler(Path(snakemake.log[0]), mode="w", encoding="utf-8"),
+    ]
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        handlers=handlers,
+        force=True,
+    )
+    logging.captureWarnings(True)
+    try:
+        main(snakemake)
+    except EXPECTED as error:
+        logging.error("%s: %s", snakemake.rule, error)
+        sys.exit(1)
+    except Exception:
+        logging.exception("%s failed", snakemake.rule)
+        sys.exit(1)

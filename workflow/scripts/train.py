@@ -1,0 +1,67 @@
+"""Train one run."""
+
+import time
+from pathlib import Path
+
+import job
+import numpy as np
+
+from focal_curvature import provenance
+from focal_curvature.data import tensors
+from focal_curvature.files import write_atomically, write_csv, write_json
+from focal_curvature.runs import RunSpec
+from focal_curvature.sources import content_hash
+from focal_curvature.training import choose_device, deterministic, save_weights, train
+
+
+def main(snakemake):
+    started = time.perf_counter()
+    files, config = snakemake.output, snakemake.config
+    deterministic(snakemake.threads)
+    device = choose_device(config["device"])
+    spec = RunSpec.from_dict(snakemake.params.spec)
+    data = tensors.load(
+        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits[0]).parent, device
+    )
+    checkpoint = Path(files.model).with_name("checkpoint.pt")
+    # All inputs: the sources, the data and the splits.
+    inputs = content_hash(Path(file) for file in snakemake.input)
+    fingerprint = f"{spec} {snakemake.threads} {device} {inputs}"
+    outcome = train(
+        spec,
+        data,
+        bins=snakemake.params.bins,
+        checkpoint=checkpoint,
+        checkpoint_seconds=config["jobs"]["checkpoint_seconds"],
+        fingerprint=fingerprint,
+    )
+    save_weights(Path(files.model), outcome.weights)
+    write_csv(Path(files.history), outcome.history)
+    with write_atomically(Path(files.logits)) as stream:
+        np.savez(
+            stream,
+            **{f"{name}_logits": logits for name, logits in outcome.logits.items()},
+            **{f"{name}_labels": s.labels.cpu().numpy() for name, s in data.splits.items()},
+        )
+    write_json(
+        Path(files.run),
+        {
+            "run": spec.folder,
+            "status": outcome.status,
+            "reason": outcome.reason,
+            "spec": spec.to_dict(),
+            "parameters": outcome.parameters,
+            "normalisation": {"mean": data.mean, "std": data.std},
+            "samples": {name: len(split.labels) for name, split in data.splits.items()},
+            "device": provenance.device_name(device),
+            "threads": snakemake.threads,
+            "resumed_from_epoch": outcome.resumed_from,
+            "inputs_sha256": inputs,
+            "seconds": round(time.perf_counter() - started, 3),
+            **provenance.collect(),
+        },
+    )
+
+
+if "snakemake" in globals():
+    job.run(main, snakemake)

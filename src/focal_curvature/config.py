@@ -89,7 +89,8 @@ def _with_defaults(instance: dict[str, Any], schema: Mapping[str, Any]) -> dict[
 
 
 def _where(path: Any) -> str:
-    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+    parts = (p if isinstance(p, int) or str(p).isprintable() else repr(p) for p in path)
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in parts).lstrip(".")
 
 
 def _lines(error: ValidationError) -> Iterator[str]:

@@ -87,4 +87,4 @@ def unknown(name: str, known: dict[str, Any] | list[str]) -> str:
     """Say that a name is unknown, which known one is nearest, and which there are."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
-    return f"'{name}' is unknown: {hint}known are {', '.join(sorted(known))}"
+    return f"{name!r} is unknown: {hint}known are {', '.join(sorted(known))}"

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from focal_curvature.files import sha256
-from focal_curvature.registry import PACKAGE
+from focal_curvature.registry import PACKAGE, source_file
 
 
 def closure(*modules: str) -> list[Path]:
@@ -40,6 +40,18 @@ def closure(*modules: str) -> list[Path]:
             found.add(file)
             waiting += [name for name in _imports(module, file) if _file(name)]
     return sorted(found)
+
+
+def factory_files(path: str) -> list[Path]:
+    """Return the files behind a factory's import path: ours as a closure, a foreign one's own.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module.
+    """
+    module = path.partition(":")[0]
+    return closure(module) if _file(module) else [source_file(path)]
 
 
 def content_hash(files: Iterable[Path]) -> str:

@@ -13,10 +13,10 @@ rule tables:
         f"{RESULTS}/logs/tables.log",
     benchmark:
         f"{RESULTS}/benchmarks/tables.tsv"
-    message:
-        "Gather all runs in one table"
     conda:
         "../../environment.yml"
+    message:
+        "Gather all runs in one table"
     script:
         "../scripts/tables.py"
 
@@ -32,10 +32,10 @@ rule summary:
         f"{RESULTS}/logs/summary.log",
     benchmark:
         f"{RESULTS}/benchmarks/summary.tsv"
-    message:
-        "Summarise each model and objective over its seeds"
     conda:
         "../../environment.yml"
+    message:
+        "Summarise each model and objective over its seeds"
     script:
         "../scripts/summary.py"
 
@@ -52,9 +52,9 @@ rule provenance:
         f"{RESULTS}/logs/provenance.log",
     benchmark:
         f"{RESULTS}/benchmarks/provenance.tsv"
-    message:
-        "Record versions, commits, machines and cost"
     conda:
         "../../environment.yml"
+    message:
+        "Record versions, commits, machines and cost"
     script:
         "../scripts/provenance.py"

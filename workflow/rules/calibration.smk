@@ -6,15 +6,15 @@ rule calibration:
     output:
         scores=per_job("calibration", "calibration.json"),
         reliability=per_job("calibration", "reliability.csv"),
-    params:
-        bins=config["calibration"]["bins"],
     log:
         f"{RESULTS}/logs/calibration/{job_name('calibration')}.log",
     benchmark:
         f"{RESULTS}/benchmarks/calibration/{job_name('calibration')}.tsv"
-    message:
-        "Score the calibration of {wildcards.model} trained with {wildcards.objective}"
     conda:
         "../../environment.yml"
+    params:
+        bins=config["calibration"]["bins"],
+    message:
+        "Score the calibration of {wildcards.model} trained with {wildcards.objective}"
     script:
         "../scripts/calibration.py"

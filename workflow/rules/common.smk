@@ -1,10 +1,10 @@
 # Loads and checks the configuration, and says where things lie. No rules in here.
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
-from snakemake.exceptions import WorkflowError
 
 # The library of this checkout, and modules of the user's own beside the Snakefile.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
@@ -14,15 +14,14 @@ from focal_curvature import config as configuration
 from focal_curvature.data.sources import archives
 from focal_curvature.plotting import FIGURES
 from focal_curvature.runs import expand as expand_runs
-from focal_curvature.registry import source_file
-from focal_curvature.sources import closure
+from focal_curvature.sources import closure, factory_files
 
 with open(workflow.source_path("../schemas/config.schema.yaml")) as schema:
     try:
         complete = configuration.load(config, yaml.safe_load(schema))
     except configuration.ConfigError as error:
         files = ", ".join(str(file) for file in workflow.configfiles)
-        raise WorkflowError("\n".join(f"{files}: {line}" for line in str(error).splitlines()))
+        sys.exit("\n".join(f"{files}: {line}" for line in str(error).splitlines()))
 config.clear()
 config.update(complete)
 
@@ -31,11 +30,15 @@ PAPER = f"paper_figures/{config['experiment']}"
 DATASET = f"results/datasets/{config['data']['name']}"
 RUN = f"{RESULTS}/{{model}}/{{objective}}/seed{{seed}}"
 TABLE_FORMATS = ["csv", "md", "tex"]
-LOSSES = ["objective", "cross_entropy"]
 
 RUNS = {run.folder: run for run in expand_runs(config)}
-DATASET_FILES = expand("{folder}/{file}", folder=DATASET, file=["dataset.json", "images.npy", "labels.npy"])
-SPLIT_FILES = expand("{folder}/splits/{split}.txt", folder=RESULTS, split=["train", "validation", "test"])
+CELLS = {f"{run.model}/{run.objective.slug}": run for run in RUNS.values()}
+DATASET_FILES = expand(
+    "{folder}/{file}", folder=DATASET, file=["dataset.json", "images.npy", "labels.npy"]
+)
+SPLIT_FILES = expand(
+    "{folder}/splits/{split}.txt", folder=RESULTS, split=["train", "validation", "test"]
+)
 
 # What a data set is made from: a folder or archive of the user's, registered archives, or a wheel.
 DATASET_PARAMS = {key: config["data"][key] for key in ["name", "source", "size", "sha256"]}
@@ -46,12 +49,16 @@ elif config["data"]["name"] == "digits":
     DATASET_READER, DATASET_RAW = "data.digits", []
 else:
     ARCHIVES = {archive.name: archive for archive in archives(config["data"]["name"])}
-    DATASET_READER, DATASET_RAW = "data.readers", expand("{folder}/archives/{archive}", folder=DATASET, archive=ARCHIVES)
+    DATASET_READER, DATASET_RAW = "data.readers", expand(
+        "{folder}/archives/{archive}", folder=DATASET, archive=ARCHIVES
+    )
 
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
 
 # Only a counter of jobs at a time; which device a job gets is not Snakemake's to say.
-GPU = int(config["device"] == "cuda" or config["device"] == "auto" and bool(shutil.which("nvidia-smi")))
+GPU = int(
+    config["device"] == "cuda" or config["device"] == "auto" and bool(shutil.which("nvidia-smi"))
+)
 
 
 def sources(*modules):
@@ -62,21 +69,23 @@ def sources(*modules):
 def run_sources(*modules):
     """The same as an input function, with the files of the run's own model and loss."""
 
-    def find(wildcards):
-        run = next(r for f, r in RUNS.items() if f.startswith(f"{wildcards.model}/{wildcards.objective}/"))
-        factories = [run.model_factory, run.objective.factory]
-        ours = [f.partition(":")[0].removeprefix("focal_curvature.") for f in factories if f.startswith("focal_curvature.")]
-        foreign = [os.path.relpath(source_file(f)) for f in factories if not f.startswith("focal_curvature.")]
-        return sorted({*sources(*modules, *ours), *foreign})
+    @cache
+    def find(cell):
+        run = CELLS[cell]
+        factories = (run.model_factory, run.objective.factory)
+        files = {os.path.relpath(file) for path in factories for file in factory_files(path)}
+        return sorted({*sources(*modules), *files})
 
-    return find
+    return lambda wildcards: find(f"{wildcards.model}/{wildcards.objective}")
 
 
 def per_job(stage, file):
     """One file, or those of all seeds of a cell, as `jobs` in the configuration says."""
     if config["jobs"][stage] == "run":
         return f"{RUN}/{file}"
-    return expand(f"{RESULTS}/{{{{model}}}}/{{{{objective}}}}/seed{{seed}}/{file}", seed=config["seeds"])
+    return expand(
+        f"{RESULTS}/{{{{model}}}}/{{{{objective}}}}/seed{{seed}}/{file}", seed=config["seeds"]
+    )
 
 
 def job_name(stage):

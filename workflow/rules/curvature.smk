@@ -8,18 +8,18 @@ rule curvature:
     output:
         objective=per_job("curvature", "curvature/objective.json"),
         cross_entropy=per_job("curvature", "curvature/cross_entropy.json"),
-    params:
-        settings=config["curvature"],
     log:
         f"{RESULTS}/logs/curvature/{job_name('curvature')}.log",
     benchmark:
         f"{RESULTS}/benchmarks/curvature/{job_name('curvature')}.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["threads"]
     resources:
         gpu=GPU,
+    params:
+        settings=config["curvature"],
     message:
         "Measure the curvature of {wildcards.model} trained with {wildcards.objective}"
-    conda:
-        "../../environment.yml"
     script:
         "../scripts/curvature.py"

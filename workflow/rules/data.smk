@@ -1,17 +1,17 @@
 rule download:
     output:
         f"{DATASET}/archives/{{archive}}",
-    params:
-        # Its row of the registry: another hash is another file.
-        archive=lambda w: vars(ARCHIVES[w.archive]),
     log:
         f"{DATASET}/archives/{{archive}}.log",
     benchmark:
         f"{DATASET}/archives/{{archive}}.tsv"
-    message:
-        "Download {wildcards.archive}"
     conda:
         "../../environment.yml"
+    params:
+        # Its row of the registry: another hash is another file.
+        archive=lambda w: vars(ARCHIVES[w.archive]),
+    message:
+        "Download {wildcards.archive}"
     script:
         "../scripts/download.py"
 
@@ -24,16 +24,16 @@ rule dataset:
         images=f"{DATASET}/images.npy",
         labels=f"{DATASET}/labels.npy",
         about=f"{DATASET}/dataset.json",
-    params:
-        data=DATASET_PARAMS,
     log:
         f"{DATASET}/dataset.log",
     benchmark:
         f"{DATASET}/dataset.tsv"
-    message:
-        f"Prepare the data set {config['data']['name']}"
     conda:
         "../../environment.yml"
+    params:
+        data=DATASET_PARAMS,
+    message:
+        f"Prepare the data set {config['data']['name']}"
     script:
         "../scripts/dataset.py"
 
@@ -46,15 +46,15 @@ rule splits:
         train=f"{RESULTS}/splits/train.txt",
         validation=f"{RESULTS}/splits/validation.txt",
         test=f"{RESULTS}/splits/test.txt",
-    params:
-        data={key: config["data"][key] for key in ["train", "validation", "test", "split_seed"]},
     log:
         f"{RESULTS}/logs/splits.log",
     benchmark:
         f"{RESULTS}/benchmarks/splits.tsv"
-    message:
-        "Split the data"
     conda:
         "../../environment.yml"
+    params:
+        data={key: config["data"][key] for key in ["train", "validation", "test", "split_seed"]},
+    message:
+        "Split the data"
     script:
         "../scripts/splits.py"

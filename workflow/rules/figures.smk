@@ -1,20 +1,20 @@
-rule figure_data:
+rule figure_tables:
     input:
-        lambda w: sources(f"plotting.{w.figure}"),
+        sources(*(f"plotting.{figure}" for figure in FIGURES)),
         runs=f"{RESULTS}/runs.csv",
         reliability=f"{RESULTS}/reliability.csv",
     output:
-        f"{PAPER}/data/{{figure}}.csv",
+        expand(f"{PAPER}/data/{{figure}}.csv", figure=FIGURES),
     log:
-        f"{RESULTS}/logs/figure_data/{{figure}}.log",
+        f"{RESULTS}/logs/figure_tables.log",
     benchmark:
-        f"{RESULTS}/benchmarks/figure_data/{{figure}}.tsv"
-    message:
-        "Compute the table behind the figure {wildcards.figure}"
+        f"{RESULTS}/benchmarks/figure_tables.tsv"
     conda:
         "../../environment.yml"
+    message:
+        "Compute the tables behind the figures"
     script:
-        "../scripts/figure_data.py"
+        "../scripts/figure_tables.py"
 
 
 rule figure:
@@ -33,9 +33,9 @@ rule figure:
         f"{RESULTS}/logs/figure/{{figure}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/figure/{{figure}}.tsv"
-    message:
-        "Draw the figure {wildcards.figure}"
     conda:
         "../../environment.yml"
+    message:
+        "Draw the figure {wildcards.figure}"
     script:
         "../scripts/figure.py"

@@ -8,19 +8,19 @@ rule train:
         history=f"{RUN}/history.csv",
         logits=f"{RUN}/logits.npz",
         run=f"{RUN}/run.json",
-    params:
-        spec=lambda w: RUNS[f"{w.model}/{w.objective}/seed{w.seed}"].to_dict(),
-        bins=config["calibration"]["bins"],
     log:
         f"{RESULTS}/logs/train/{{model}}/{{objective}}/seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{model}}/{{objective}}/seed{{seed}}.tsv"
+    conda:
+        "../../environment.yml"
     threads: config["threads"]
     resources:
         gpu=GPU,
+    params:
+        spec=lambda w: RUNS[f"{w.model}/{w.objective}/seed{w.seed}"].to_dict(),
+        bins=config["calibration"]["bins"],
     message:
         "Train {wildcards.model} with {wildcards.objective}, seed {wildcards.seed}"
-    conda:
-        "../../environment.yml"
     script:
         "../scripts/train.py"

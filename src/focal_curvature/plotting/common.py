@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from focal_curvature.analysis.summary import interval
 
@@ -33,7 +35,7 @@ def gamma_colours(gammas: Sequence[float]) -> dict[float, tuple[float, float, fl
 
 
 def seeds_and_mean(
-    ax: Axes, data: pd.DataFrame, value: str, colour: object, label: str, offset: float = 0.0
+    ax: Axes, data: pd.DataFrame, value: str, colour: object, label: str, offset: float
 ) -> None:
     """Draw every seed as a dot, the mean over seeds as a line, its 95% interval as bars.
 
@@ -47,18 +49,21 @@ def seeds_and_mean(
     colour, label
         Of the series.
     offset : float
-        Shift along gamma that keeps series apart.
+        Shift along gamma that keeps series apart; the seeds are shifted twice as far.
     """
     groups = data.groupby("gamma")[value]
     gammas = np.array(sorted(groups.groups)) + offset
     mean, low, high = np.array([interval(values) for _, values in groups]).T
-    ax.plot(data["gamma"] + offset, data[value], "o", ms=2, mew=0, alpha=0.45, color=colour)
+    # Seeds stand beside their mean, or its marker would hide them.
+    seeds = data["gamma"] + 2 * offset
+    ax.plot(seeds, data[value], "o", ms=2.2, mew=0, alpha=0.6, color=colour)
     ax.errorbar(
         gammas,
         mean,
         yerr=np.nan_to_num([mean - low, high - mean]),
         color=colour,
         marker="o",
+        ms=3,
         capsize=2,
         elinewidth=0.8,
         label=label,
@@ -77,3 +82,11 @@ def panels(rows: Sequence[str], columns: Sequence[str], height: float, **share: 
     width = COLUMN if len(columns) == 1 else PAGE
     figure = Figure(figsize=(width, height * len(rows)))
     return figure, figure.subplots(len(rows), len(columns), squeeze=False, **share)
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, as 2 or 0.5, instead of powers of ten."""
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    if np.log10(np.divide(*axis.get_view_interval()[::-1])) < 1.5:
+        axis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))

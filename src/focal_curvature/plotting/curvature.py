@@ -10,6 +10,7 @@ from focal_curvature.plotting.common import (
     colours,
     focal_runs,
     panels,
+    plain_log_ticks,
     seeds_and_mean,
 )
 
@@ -34,13 +35,15 @@ def draw(data: pd.DataFrame, measure: str, label: str) -> Figure:
     palette = colours(list(LOSS_LABELS))
     figure, axes = panels([""], models, 2.5, sharey=True)
     for ax, model in zip(axes[0], models, strict=True):
-        for shift, loss in zip((-0.04, 0.04), LOSS_LABELS, strict=True):
+        for shift, loss in zip((-0.05, 0.05), LOSS_LABELS, strict=True):
             chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
             seeds_and_mean(ax, chosen, measure, palette[loss], LOSS_LABELS[loss], shift)
         ax.set_yscale("log" if (data[measure] > 0).all() else "symlog")
         ax.set_title(model)
         ax.set_xlabel("focusing parameter γ")
         ax.grid(axis="y", which="major")
+    if axes[0][0].get_yscale() == "log":
+        plain_log_ticks(axes[0][0].yaxis)
     axes[0][0].set_ylabel(label)
     axes[0][-1].legend(title="Hessian of")
     return figure

@@ -25,16 +25,16 @@ def draw(data: pd.DataFrame) -> Figure:
     for ax, model in zip(axes[0], models, strict=True):
         chosen = percent[percent["model"] == model]
         for series, floor, shift in zip(
-            SERIES, ("noise_floor", "noise_floor_scaled"), (-0.04, 0.04), strict=True
+            SERIES, ("noise_floor", "noise_floor_scaled"), (-0.05, 0.05), strict=True
         ):
             seeds_and_mean(ax, chosen, series, palette[series], SERIES[series], shift)
             means = chosen.groupby("gamma")[floor].mean()
             ax.plot(means.index, means, "--", lw=0.8, color=palette[series])
-        ax.plot([], [], "--", lw=0.8, color="0.4", label="floor: calibrated model")
-        ax.set_ylim(bottom=0)
+        ax.plot([], [], "--", lw=0.8, color="0.4", label="ECE of a calibrated model")
         ax.set_title(model)
         ax.set_xlabel("focusing parameter γ")
         ax.grid(axis="y")
+    axes[0][0].set_ylim(bottom=0)
     axes[0][0].set_ylabel("ECE (%)")
     axes[0][0].legend()
     return figure

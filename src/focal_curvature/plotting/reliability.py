@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import colours, panels
 
+FEWEST = 20  # samples, over all seeds, for a bin to be shown: below, accuracy is noise
 VARIANTS = {"before": "as trained", "after": "temperature-scaled"}
 
 
@@ -16,7 +17,7 @@ def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row per model, gamma, variant and bin that holds samples: count and share of samples over
+        A row per model, gamma, variant and bin of at least FEWEST samples: count and share of samples over
         all seeds, mean confidence and accuracy in the bin, lowest and highest accuracy of a seed.
     """
     keys = ["model", "gamma", "variant", "bin"]
@@ -40,7 +41,7 @@ def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
     pooled["confidence"] /= pooled["count"]
     pooled["accuracy"] = pooled.pop("correct") / pooled["count"]
     pooled["share"] = pooled["count"] / pooled.groupby(keys[:3])["count"].transform("sum")
-    return pooled.reset_index()
+    return pooled[pooled["count"] >= FEWEST].reset_index()
 
 
 def draw(data: pd.DataFrame) -> Figure:

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting import curvature
-from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
+from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels, plain_log_ticks
 
 
 def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
@@ -23,7 +23,8 @@ def draw(data: pd.DataFrame) -> Figure:
     for row, model in zip(axes, models, strict=True):
         for ax, loss in zip(row, LOSS_LABELS, strict=True):
             chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
-            ax.axhspan(0, 100 * chosen["noise_floor_95"].mean(), color="0.9", lw=0)
+            floor = 100 * chosen["noise_floor_95"].mean()
+            ax.axhspan(0, floor, color="0.9", lw=0, label="calibrated")
             for gamma, group in chosen.groupby("gamma"):
                 ax.plot(
                     group["trace"],
@@ -36,10 +37,12 @@ def draw(data: pd.DataFrame) -> Figure:
                 )
             column = data[data["hessian_of"] == loss]["trace"]
             ax.set_xscale("log" if (column > 0).all() else "symlog")
-            ax.set_ylim(bottom=0)
             ax.grid(axis="y")
+        row[0].set_ylim(bottom=0)
         row[0].set_ylabel(f"{model}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
+        if ax.get_xscale() == "log":
+            plain_log_ticks(ax.xaxis)
         ax.set_xlabel(f"trace of the Hessian of the {LOSS_LABELS[loss]} (nats)")
-    axes[0][-1].legend(title="γ", ncols=2)
+    axes[0][-1].legend(title="γ, and noise floor", ncols=2)
     return figure

@@ -201,9 +201,7 @@ def _train_epoch(
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, epoch, step, steps)
-        images = augment(
-            data.images[batch], settings["augmentation"], generator, tensors.black
-        )
+        images = augment(data.images[batch], settings["augmentation"], generator, tensors.black)
         sample_losses = loss(model(images), data.labels[batch])
         total = getattr(sample_losses, settings["reduction"])()
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Compute the table behind a figure."""
+"""Compute the tables behind the figures."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from focal_curvature.plotting import load
 
 def main(snakemake):
     runs, reliability = map(pd.read_csv, (snakemake.input.runs, snakemake.input.reliability))
-    table = load(snakemake.wildcards.figure).prepare(runs, reliability)
-    with write_atomically(Path(snakemake.output[0])) as stream:
-        table.to_csv(stream, index=False)
+    for path in map(Path, snakemake.output):
+        with write_atomically(path) as stream:
+            load(path.stem).prepare(runs, reliability).to_csv(stream, index=False)
 
 
 if "snakemake" in globals():

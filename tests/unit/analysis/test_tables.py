@@ -1,0 +1,103 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from focal_curvature.analysis import cost, summary, tables
+
+
+def test_interval_is_students():
+    values = [1.0, 2.0, 4.0]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert summary.interval(values) == pytest.approx((np.mean(values), *expected))
+
+
+def test_interval_of_one_value_is_unknown():
+    mean, low, high = summary.interval([3.0])
+    assert (mean, np.isnan(low), np.isnan(high)) == (3.0, True, True)
+
+
+def test_interval_covers_the_mean_of_normal_values():
+    generator = np.random.default_rng(0)
+    inside = 0
+    for _ in range(2000):
+        _, low, high = summary.interval(generator.normal(size=5))
+        inside += low < 0 < high
+    assert inside / 2000 == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.fixture
+def runs():
+    return pd.DataFrame(
+        {
+            "model": ["a"] * 4 + ["b"],
+            "objective": ["ce", "ce", "ce", "focal-2", "ce"],
+            "gamma": [0, 0, 0, 2, 0],
+            "seed": [0, 1, 2, 0, 0],
+            "status": ["completed", "completed", "diverged", "completed", "completed"],
+            "ece": [0.1, 0.3, 9.9, 0.4, 0.5],
+        }
+    )
+
+
+def test_summary_leaves_diverged_runs_out_and_counts_the_rest(runs):
+    found = summary.by_cell(runs, ["ece"]).set_index(["model", "objective"])
+    assert found.loc[("a", "ce"), "mean"] == pytest.approx(0.2)
+    assert found.loc[("a", "ce"), "n"] == 2
+    assert list(found["n"]) == [2, 1, 1]
+
+
+def test_printed_table_gives_value_unit_and_n(runs):
+    printed = summary.printed(summary.by_cell(runs, ["ece"]))
+    assert list(printed.columns) == ["Model", "Objective", "ECE (%)", "n"]
+    assert printed["ECE (%)"][0] == "20 ± 127"  # t(1) is 12.7
+    assert printed["ECE (%)"][1] == "40"
+    assert "ECE (\\%)" in summary.latex(printed)
+    assert r"20 $\pm$ 127" in summary.latex(printed)
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "text"),
+    [(1.23456, 0.0123, "1.235 ± 0.012"), (123.4, 45.6, "123 ± 46"), (0.5, 0, "0.5")],
+)
+def test_values_have_two_digits_of_their_uncertainty(mean, half, text):
+    assert summary._value(mean, half) == text
+
+
+def test_a_diverged_run_is_a_row_with_its_reason():
+    run = {
+        "run": "m/ce/seed0",
+        "status": "diverged",
+        "reason": "loss nan in epoch 1",
+        "spec": {
+            "dataset": "digits",
+            "model": "m",
+            "objective": {"name": "focal", "parameters": {"gamma": 0}},
+            "seed": 0,
+        },
+        "parameters": 5,
+        "seconds": 1.0,
+    }
+    row = tables.run_row(run, {}, {})
+    assert (row["status"], row["reason"], row["gamma"]) == ("diverged", "loss nan in epoch 1", 0)
+    assert "ece" not in row
+
+
+def test_provenance_lists_every_distinct_machine_once():
+    common = {
+        "commit": "abc",
+        "python": "3.11",
+        "packages": {},
+        "system": "Linux",
+        "processor": "x",
+        "cores": 2,
+        "threads": 1,
+        "status": "completed",
+        "seconds": 2.0,
+        "peak_memory_mb": 100.0,
+    }
+    runs = [common | {"device": d, "run": d} for d in ("cpu", "cpu", "cuda (H)")]
+    found = cost.provenance(runs, [common | {"device": "cpu"}], {"name": "toy"})
+    assert [m["device"] for m in found["machines"]] == ["cpu", "cuda (H)"]
+    assert (found["training_seconds"], found["curvature_seconds"]) == (6.0, 2.0)
+    assert found["commits"] == ["abc"]

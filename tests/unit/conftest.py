@@ -1,0 +1,26 @@
+"""A small real data set: sixty digits on disk, as the workflow lays them out."""
+
+import pytest
+import torch
+
+from focal_curvature.data import arrays, digits, splits, tensors
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits")
+    digits.prepare(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def splits_folder(tmp_path_factory, digits_folder):
+    folder = tmp_path_factory.mktemp("splits")
+    dataset = arrays.read(digits_folder)
+    splits.write(folder, splits.split(dataset, train=60, validation=40, test=50, seed=0))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(digits_folder, splits_folder):
+    return tensors.load(digits_folder, splits_folder, torch.device("cpu"))

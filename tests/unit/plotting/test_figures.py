@@ -1,0 +1,107 @@
+"""Figures are drawn from their tables alone, and their tables are computed right."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from focal_curvature import plotting
+from focal_curvature.plotting import common
+
+
+@pytest.fixture
+def runs():
+    generator = np.random.default_rng(0)
+    rows = []
+    for model in ("cnn", "resnet"):
+        for gamma in (0.0, 1.0, 2.0, None):
+            for seed in range(3):
+                row = {"model": model, "gamma": gamma, "seed": seed, "status": "completed"}
+                row |= {
+                    f"{m}_{loss}": generator.lognormal()
+                    for m in ("top_eigenvalue", "trace")
+                    for loss in ("objective", "cross_entropy")
+                }
+                row |= dict.fromkeys(["ece", "ece_scaled"], generator.uniform(0, 0.1))
+                row |= dict.fromkeys(["noise_floor", "noise_floor_95", "noise_floor_scaled"], 0.01)
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def reliability():
+    return pd.DataFrame(
+        [
+            {
+                "model": "cnn", "objective": "ce", "gamma": 0.0, "seed": seed, "variant": variant,
+                "bin": b, "lower": b / 2, "upper": (b + 1) / 2, "count": count,
+                "confidence": b / 2 + 0.25, "accuracy": accuracy,
+            }
+            for variant in ("before", "after", "psi")
+            for seed, accuracy, counts in ((0, 0.2, (10, 30)), (1, 0.8, (30, 0)), (2, 0.5, (0, 0)))
+            for b, count in enumerate(counts)
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("figure", plotting.FIGURES)
+def test_each_figure_is_drawn_from_its_table_the_same_twice(figure, runs, reliability, tmp_path):
+    data = tmp_path / "data.csv"
+    plotting.load(figure).prepare(runs, reliability).to_csv(data, index=False)
+    outputs = [tmp_path / f"{name}.{kind}" for name in ("one", "two") for kind in ("pdf", "png")]
+    plotting.draw(figure, data, outputs[:2])
+    plotting.draw(figure, data, outputs[2:])
+    assert outputs[0].read_bytes() == outputs[2].read_bytes()
+    assert outputs[1].read_bytes() == outputs[3].read_bytes()
+    assert outputs[0].read_bytes().startswith(b"%PDF")
+
+
+def test_failed_runs_and_other_losses_are_not_drawn(runs):
+    runs.loc[0, "status"] = "diverged"
+    focal = common.focal_runs(runs)
+    assert len(focal) == 2 * 3 * 3 - 1
+    assert focal["gamma"].notna().all()
+
+
+def test_curvature_table_keeps_every_seed_and_both_losses(runs):
+    table = plotting.load("trace").prepare(runs, None)
+    assert len(table) == 2 * 2 * 3 * 3
+    wanted = runs.query("model == 'cnn' and gamma == 1 and seed == 2")["trace_cross_entropy"].item()
+    query = "model == 'cnn' and gamma == 1 and seed == 2 and hessian_of == 'cross_entropy'"
+    assert table.query(query)["trace"].item() == wanted
+
+
+def test_reliability_pools_seeds_by_their_counts(reliability):
+    table = plotting.load("reliability").prepare(None, reliability)
+    assert set(table["variant"]) == {"before", "after"}
+    low = table.query("variant == 'before' and bin == 0").iloc[0]
+    assert low["accuracy"] == pytest.approx((10 * 0.2 + 30 * 0.8) / 40)
+    assert (low["lowest"], low["highest"], low["seeds"]) == (0.2, 0.8, 2)
+    assert low["share"] == pytest.approx(40 / 70)
+
+
+def test_bins_of_few_samples_are_not_shown(reliability):
+    few = reliability.assign(count=reliability["count"].where(reliability["bin"] == 0, 3))
+    assert set(plotting.load("reliability").prepare(None, few)["bin"]) == {0}
+
+
+def test_committed_figures_are_redrawn_from_their_tables_alone(runs, reliability, tmp_path):
+    folder = tmp_path / "paper_figures" / "toy"
+    (folder / "data").mkdir(parents=True)
+    for figure in plotting.FIGURES:
+        table = plotting.load(figure).prepare(runs, reliability)
+        table.to_csv(folder / "data" / f"{figure}.csv", index=False)
+    code = f"""
+import runpy, sys
+sys.argv = ["plotting", {str(folder)!r}]
+runpy.run_module("focal_curvature.plotting", run_name="__main__")
+assert "torch" not in sys.modules, "drawing must not need torch"
+assert "snakemake" not in sys.modules
+"""
+    source = Path(plotting.__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(source)})
+    made = {file.name for file in folder.iterdir() if file.is_file()}
+    assert made == {f"{figure}.{kind}" for figure in plotting.FIGURES for kind in ("pdf", "png")}

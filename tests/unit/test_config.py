@@ -1,0 +1,143 @@
+"""Each class of mistake gives lines that name the key, the value and what is allowed."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from focal_curvature.config import ConfigError, load
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    "file", [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))], ids=lambda f: f.name
+)
+def test_shipped_configurations_are_valid(file):
+    load(yaml.safe_load(file.read_text()), SCHEMA)
+
+
+def test_defaults_are_filled_in_and_the_input_is_left_alone():
+    given_config = copy.deepcopy(DEFAULT)
+    del given_config["curvature"], given_config["device"]
+    before = copy.deepcopy(given_config)
+    complete = load(given_config, SCHEMA)
+    assert complete["curvature"]["probes"] == 50
+    assert complete["device"] == "auto"
+    assert complete["training"]["nesterov"] is False
+    assert complete["models"]["small_cnn"] == {"arguments": {}, "training": {}}
+    assert given_config == before
+
+
+# key to set (None deletes) -> words that the message must hold
+MISTAKES = {
+    "unknown key": ("trainings", {}, ["trainings", "did you mean training"]),
+    "unknown inner key": ("training.learning_rat", 1, ["learning_rat", "learning_rate"]),
+    "missing": ("training.epochs", None, ["training.epochs", "missing", "passes"]),
+    "missing section": ("seeds", None, ["seeds", "missing"]),
+    "exponent without a point": ("training.weight_decay", "5e-4", ["'5e-4'", "write 5.0e-4"]),
+    "positive exponent": ("training.learning_rate", "1e2", ["'1e2'", "write 1.0e+2"]),
+    "quoted number": ("training.learning_rate", "0.1", ["'0.1'", "write 0.1 without quotes"]),
+    "text": ("training.epochs", "many", ["'many'", "whole number"]),
+    "fraction": ("training.epochs", 1.5, ["training.epochs", "1.5", "whole number"]),
+    "boolean for number": ("training.epochs", True, ["training.epochs", "True"]),
+    "zero": ("training.learning_rate", 0, ["training.learning_rate", "more than 0"]),
+    "below": ("training.epochs", 0, ["training.epochs", "0", "at least 1"]),
+    "above": ("training.momentum", 1.0, ["training.momentum", "less than 1"]),
+    "not finite": ("training.learning_rate", float("nan"), ["training.learning_rate", "finite"]),
+    "infinite gamma": ("objectives.focal.gamma", [float("inf")], ["gamma[0]", "finite"]),
+    "negative gamma": ("objectives.focal.gamma", [-1], ["gamma[0]", "-1", "at least 0"]),
+    "gamma twice": ("objectives.focal.gamma", [1, 1.0], ["objectives.focal.gamma", "twice"]),
+    "seed twice": ("seeds", [3, 3], ["seeds", "3", "twice"]),
+    "no seeds": ("seeds", [], ["seeds", "empty"]),
+    "scalar for list": ("seeds", 5, ["seeds", "5", "a list"]),
+    "no models": ("models", {}, ["models", "empty"]),
+    "unknown data set": ("data.name", "digit", ["data.name", "did you mean digits"]),
+    "unknown model": ("models.small_cn", {}, ["models.small_cn", "did you mean small_cnn"]),
+    "unknown loss": ("objectives.focl", {"gamma": [1]}, ["objectives.focl", "did you mean focal"]),
+    "unknown device": ("device", "gpu", ["device", "cuda"]),
+    "unknown schedule": ("training.schedule", "cosin", ["training.schedule", "cosine"]),
+    "unknown estimator": ("curvature.estimator", "pyhesian", ["did you mean pyhessian"]),
+    "bad name": ("experiment", "../x", ["experiment", "../x"]),
+    "reserved name": ("experiment", "datasets", ["experiment"]),
+    "section is a list": ("training", [1], ["training", "a mapping"]),
+    "section is empty": ("training", "null", ["training", "a mapping"]),
+    "shell in a name": ("data.name", "x; rm -rf /", ["data.name"]),
+    "shell in a model": ("models.a$(b)", {}, ["models", "a$(b)"]),
+    "override unknown": (
+        "models.small_cnn",
+        {"training": {"epoch": 3}},
+        ["models.small_cnn.training.epoch", "epochs"],
+    ),
+    "override wrong": (
+        "models.small_cnn",
+        {"training": {"epochs": 0}},
+        ["models.small_cnn.training.epochs"],
+    ),
+    "foreign module": (
+        "models.mine",
+        {"factory": "no_such_module:net"},
+        ["models.mine", "no_such_module"],
+    ),
+    "no import path": ("models.mine", {"factory": "net"}, ["models.mine.factory", "net"]),
+    "number for a name": ("models", {1: {}}, ["models", "1", "text"]),
+    "source without size": ("data.source", "somewhere", ["size"]),
+    "no such source": (
+        "data",
+        {"name": "mine", "source": "no/such/folder", "size": 8, "validation": 5},
+        ["data.source", "no/such/folder"],
+    ),
+}
+
+
+def changed(key, value):
+    config = copy.deepcopy(DEFAULT)
+    *parents, last = key.split(".")
+    node = config
+    for parent in parents:
+        node = node[parent]
+    if value is None:
+        del node[last]
+    else:
+        node[last] = None if value == "null" else value
+    return config
+
+
+@pytest.mark.parametrize(("key", "value", "words"), MISTAKES.values(), ids=MISTAKES)
+def test_each_mistake_is_named_in_one_line(key, value, words):
+    with pytest.raises(ConfigError) as caught:
+        load(changed(key, value), SCHEMA)
+    lines = str(caught.value).splitlines()
+    assert any(all(word in line for word in words) for line in lines), lines
+
+
+def test_all_mistakes_are_told_at_once():
+    config = changed("training.epochs", 0)
+    config["seeds"] = [1, 1]
+    with pytest.raises(ConfigError) as caught:
+        load(config, SCHEMA)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+ANY = st.recursive(
+    SCALARS, lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(max_size=5), x, max_size=3)
+)
+KEYS = [f"{a}.{b}" for a in ("data", "training", "curvature", "jobs") for b in DEFAULT[a]] + list(
+    DEFAULT
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(key=st.sampled_from(KEYS), value=ANY.filter(lambda v: v is not None))
+def test_any_value_is_either_taken_or_refused_with_its_key(key, value):
+    config = changed(key, value)
+    try:
+        load(config, SCHEMA)
+    except ConfigError as error:
+        assert all(line.startswith(key.split(".")[0]) for line in str(error).splitlines())

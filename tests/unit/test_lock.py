@@ -1,0 +1,54 @@
+"""pyproject.toml, requirements.lock and environment.yml say the same."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import environment
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+LOCK = (ROOT / "requirements.lock").read_text()
+
+
+def pins(lines):
+    found = {}
+    for line in lines:
+        requirement = Requirement(line)
+        found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def locked():
+    return pins(
+        line.removesuffix("\\").strip() for line in LOCK.splitlines() if re.match(r"[a-z]", line)
+    )
+
+
+def test_the_lock_meets_every_declared_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+        wanted = Requirement(text)
+        for pin in locked()[canonicalize_name(wanted.name)]:
+            (version,) = pin.specifier
+            assert version.operator == "=="
+            assert wanted.specifier.contains(version.version), f"{wanted} is locked as {pin}"
+
+
+def test_every_pin_carries_a_hash():
+    blocks = re.split(r"\n(?=[a-z])", LOCK)
+    assert len(blocks) > 50
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+def test_environment_is_made_from_this_lock():
+    text = (ROOT / "environment.yml").read_text()
+    assert text == environment.render(LOCK)
+    (pip,) = (d["pip"] for d in yaml.safe_load(text)["dependencies"] if isinstance(d, dict))
+    assert pins(pip) == locked()
+
+
+def test_nothing_of_the_locking_machine_is_in_it():
+    assert not re.search(r"https?://|find-links|index-url|file:", LOCK)

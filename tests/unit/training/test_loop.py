@@ -1,0 +1,193 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.training import build_model, loop, train
+from focal_curvature.training.checkpoints import load_weights, save_weights
+from focal_curvature.training.schedule import learning_rate
+
+SETTINGS = {
+    "epochs": 4,
+    "batch_size": 16,
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "nesterov": False,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+    "milestones": [],
+    "factor": 0.1,
+    "reduction": "mean",
+    "clip_norm": None,
+    "augmentation": "none",
+    "evaluate_every": 1,
+}
+
+
+def spec(model="small_resnet", gamma=2.0, seed=0, **training):
+    return RunSpec(
+        dataset="digits",
+        model=model,
+        model_factory=f"focal_curvature.models.{model}:{model}",
+        model_arguments={"width": 4},
+        objective=Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": gamma}),
+        seed=seed,
+        training=SETTINGS | training,
+    )
+
+
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop-flip"])
+def test_a_repeated_run_is_bit_identical(data, augmentation):
+    one, two = (train(spec(augmentation=augmentation), data, bins=15) for _ in range(2))
+    assert same(one.weights, two.weights)
+    assert one.history == two.history
+    assert (one.logits["test"] == two.logits["test"]).all()
+
+
+def test_another_seed_is_another_run(data):
+    one, two = (train(spec(seed=s), data, bins=15) for s in (0, 1))
+    assert not same(one.weights, two.weights)
+
+
+def test_objectives_start_from_the_same_weights(data):
+    one, two = (build_model(spec(gamma=g), data, torch.device("cpu")) for g in (0, 5))
+    assert same(one.state_dict(), two.state_dict())
+
+
+def test_building_a_model_leaves_the_global_generator_alone(data):
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    build_model(spec(), data, torch.device("cpu"))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_training_learns_and_records_every_epoch(data):
+    outcome = train(spec("small_cnn", gamma=0, epochs=40), data, bins=15)
+    assert outcome.status == "completed"
+    assert [row["epoch"] for row in outcome.history] == list(range(1, 41))
+    first, last = outcome.history[0], outcome.history[-1]
+    assert last["train_nll"] < 0.2 < first["train_nll"]
+    assert last["train_loss"] == pytest.approx(last["train_nll"], rel=1e-9)
+    for split in ("train", "validation", "test"):
+        assert outcome.logits[split].shape == (len(data.splits[split].labels), 10)
+    right = outcome.logits["validation"].argmax(1) == data.splits["validation"].labels.numpy()
+    assert right.mean() == last["validation_accuracy"]
+
+
+class StopError(Exception):
+    pass
+
+
+def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monkeypatch):
+    undisturbed = train(spec(), data, bins=15)
+    checkpoint = tmp_path / "checkpoint.pt"
+    real = loop._train_epoch
+
+    def stop_in_epoch_2(*args):
+        if args[-1] == 2:
+            raise StopError
+        real(*args)
+
+    monkeypatch.setattr(loop, "_train_epoch", stop_in_epoch_2)
+    keep = {"checkpoint": checkpoint, "checkpoint_seconds": 0, "fingerprint": "a"}
+    with pytest.raises(StopError):
+        train(spec(), data, bins=15, **keep)
+    monkeypatch.setattr(loop, "_train_epoch", real)
+    resumed = train(spec(), data, bins=15, **keep)
+    assert resumed.resumed_from == 2
+    assert same(resumed.weights, undisturbed.weights)
+    assert resumed.history == undisturbed.history
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("content", ["foreign", "damaged"])
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(data, tmp_path, content):
+    checkpoint = tmp_path / "checkpoint.pt"
+    save_weights(checkpoint, {"fingerprint": "other", "epoch": 3})
+    if content == "damaged":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    outcome = train(spec(), data, bins=15, checkpoint=checkpoint, fingerprint="mine")
+    assert outcome.resumed_from == 0
+    assert same(outcome.weights, train(spec(), data, bins=15).weights)
+
+
+def test_divergence_is_an_outcome_that_names_epoch_step_and_remedy(data):
+    outcome = train(spec("small_cnn", gamma=0, learning_rate=1e8), data, bins=15)
+    assert outcome.status == "diverged"
+    assert "epoch 1, step" in outcome.reason
+    assert "training.learning_rate" in outcome.reason
+    assert outcome.logits["test"].shape == (0, 10)
+
+
+def test_weight_decay_shrinks_and_clipping_bounds_the_first_step(data):
+    plain, decayed = (
+        train(spec("small_cnn", epochs=1, schedule="constant", weight_decay=w), data, bins=15)
+        for w in (0.0, 1.0)
+    )
+    norm = [sum(v.norm() ** 2 for v in o.weights.values()).sqrt() for o in (plain, decayed)]
+    assert norm[1] < norm[0]
+    start = build_model(spec("small_cnn"), data, torch.device("cpu")).state_dict()
+    one_step = {"epochs": 1, "batch_size": 60, "momentum": 0.0, "weight_decay": 0.0}
+    clipped = train(
+        spec("small_cnn", **one_step, schedule="constant", learning_rate=1.0, clip_norm=0.01),
+        data,
+        bins=15,
+    )
+    moved = torch.cat([(clipped.weights[k] - start[k]).flatten() for k in start]).norm().item()
+    assert moved == pytest.approx(0.01, rel=1e-3)
+
+
+def test_summed_loss_is_the_mean_loss_with_a_larger_step(data):
+    one_step = {"epochs": 1, "batch_size": 60, "momentum": 0.0, "weight_decay": 0.0}
+    mean = train(spec("small_cnn", **one_step, learning_rate=0.06), data, bins=15)
+    summed = train(
+        spec("small_cnn", **one_step, learning_rate=0.001, reduction="sum"), data, bins=15
+    )
+    for name, weight in mean.weights.items():
+        torch.testing.assert_close(weight, summed.weights[name], rtol=1e-4, atol=1e-6)
+
+
+def test_cosine_goes_from_peak_to_nearly_zero():
+    rates = [learning_rate(SETTINGS, e, s, 5) for e in range(4) for s in range(5)]
+    assert rates[0] == 0.05
+    assert rates == sorted(rates, reverse=True)
+    assert rates[10] == pytest.approx(0.025)
+    assert 0 < rates[-1] < 0.001
+
+
+def test_steps_multiply_at_the_milestones():
+    settings = SETTINGS | {"schedule": "step", "milestones": [2, 3], "factor": 0.1}
+    rates = [learning_rate(settings, epoch, 0, 5) for epoch in range(4)]
+    assert rates == pytest.approx([0.05, 0.05, 0.005, 0.0005])
+
+
+class Foreign:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_weights_on_disk_are_the_same_bytes_and_never_a_pickle(tmp_path, capsys):
+    weights = nn.Linear(3, 2).state_dict()
+    for name in ("one.pt", "two.pt"):
+        save_weights(tmp_path / name, weights)
+    assert (tmp_path / "one.pt").read_bytes() == (tmp_path / "two.pt").read_bytes()
+    assert same(load_weights(tmp_path / "one.pt"), weights)
+    torch.save({"x": Foreign()}, tmp_path / "evil.pt")
+    with pytest.raises(ValueError, match=r"evil\.pt: cannot be read"):
+        load_weights(tmp_path / "evil.pt")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_history_scores_are_fractions_of_the_split(data):
+    row = train(spec(epochs=1), data, bins=15).history[0]
+    for key in ("accuracy", "mean_confidence", "ece"):
+        assert 0 <= row[f"validation_{key}"] <= 1
+    assert math.isfinite(row["validation_loss"])
+    assert row["validation_loss"] < row["validation_nll"]  # (1 - p)^2 is below one

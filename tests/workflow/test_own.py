@@ -1,0 +1,126 @@
+"""A user's own data set, model and loss, fetched, decoded, trained, failed and tabulated."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+OWN = """
+from torch import nn
+from torch.nn import functional as F
+
+
+def net(classes, channels, size, hidden):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(channels * size**2, hidden), nn.Tanh(), nn.Linear(hidden, classes)
+    )
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, logits, labels):
+        return self.factor * F.cross_entropy(logits, labels, reduction="none")
+"""
+
+CONFIG = {
+    "experiment": "own",
+    "device": "cpu",
+    "models": {
+        "mine": {"factory": "own:net", "arguments": {"hidden": 5}},
+        "small_cnn": {"training": {"learning_rate": 1e9}},
+    },
+    "objectives": {"doubled": {"factory": "own:Scaled", "factor": [2]}, "focal": {"gamma": [0]}},
+    "seeds": [3],
+    "training": {"epochs": 2, "batch_size": 10, "learning_rate": 0.1},
+    "curvature": {"probes": 4, "max_iterations": 200},
+    "calibration": {"bins": 5},
+    "jobs": {"curvature": "run", "calibration": "run"},
+}
+
+
+def run(checkout, data, *arguments, **environment):
+    (checkout.folder / "own.py").write_text(OWN)
+    (checkout.folder / "own.yaml").write_text(yaml.safe_dump(CONFIG | {"data": data}))
+    return checkout.snakemake(*arguments, "--cores", "2", "--configfile", "own.yaml", **environment)
+
+
+def image_archive(path):
+    generator = np.random.default_rng(0)
+    with tarfile.open(path, "w:gz") as tar:
+        for pool, count in (("train", 20), ("test", 8)):
+            for k, name in enumerate(("dark", "light")):
+                for i in range(count):
+                    pixels = generator.integers(0, 120, (9, 9, 3)) + 120 * k
+                    stream = io.BytesIO()
+                    Image.fromarray(pixels.astype(np.uint8)).save(stream, "PNG")
+                    member = tarfile.TarInfo(f"{pool}/{name}/{i}.png")
+                    member.size = stream.tell()
+                    stream.seek(0)
+                    tar.addfile(member, stream)
+
+
+def test_own_images_model_and_loss_and_a_run_that_diverges(checkout_factory):
+    checkout = checkout_factory()
+    image_archive(checkout.folder / "mine.tar.gz")
+    data = {"name": "mine", "source": "mine.tar.gz", "size": 8, "validation": 10}
+    run(checkout, data, "results/own/runs.csv", "paper_figures/own/provenance.json")
+    runs = pd.read_csv(checkout.folder / "results/own/runs.csv").set_index("run")
+    assert len(runs) == 4
+    mine = runs.loc["mine/doubled-2/seed3"]
+    assert mine["status"] == "completed"
+    assert mine["test_samples"] == 16
+    # Twice the loss is twice the Hessian: the same probes, the same weights.
+    assert mine["trace_objective"] == pytest.approx(2 * mine["trace_cross_entropy"], rel=1e-3)
+    failed = runs.loc["small_cnn/ce/seed3"]
+    assert failed["status"] == "diverged"
+    assert "epoch 1" in failed["reason"]
+    assert np.isnan(failed["accuracy"])
+    # The user's file decides the result as ours do.
+    (checkout.folder / "own.py").write_text(OWN.replace("Tanh", "ReLU"))
+    planned = checkout.planned("results/own/runs.csv", "--configfile", "own.yaml")
+    assert planned["train"] == 3
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return header + array.tobytes()
+
+
+def test_archives_are_downloaded_verified_and_used(checkout_factory, tmp_path):
+    """The registry of the copy names a server of this test with archives of this test."""
+    generator = np.random.default_rng(0)
+    rows = ["dataset,archive,over,sha256,bytes,mirrors,grounds"]
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        for pool, count in (("train", 60), ("t10k", 30)):
+            labels = np.arange(count, dtype=np.uint8) % 10
+            images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+            for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+                content, file = idx(array), f"{pool}-{name}-ubyte.gz"
+                (tmp_path / file).write_bytes(gzip.compress(content))
+                digest = hashlib.sha256(content).hexdigest()
+                rows.append(f"mnist,{file},content,{digest},{len(content)},{address}/{file},test")
+        checkout = checkout_factory()
+        table = checkout.folder / "src/focal_curvature/data/sources.csv"
+        table.write_text("\n".join(rows) + "\n")
+        data = {"name": "mnist", "validation": 20}
+        target = "results/own/splits/train.txt"
+        run(checkout, data, target, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
+        server.shutdown()
+    assert len((checkout.folder / target).read_text().split()) == 40
+    images = np.load(checkout.folder / "results/datasets/mnist/images.npy")
+    assert images.shape == (90, 1, 28, 28)

@@ -1,0 +1,177 @@
+"""One finished smoke run, and what Snakemake plans after each kind of change."""
+
+import json
+import re
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+SMOKE = ("--configfile", "config/smoke.yaml")
+
+
+@pytest.fixture(scope="module")
+def finished(checkout_factory):
+    checkout = checkout_factory()
+    checkout.snakemake("--cores", "2", *SMOKE)
+    return checkout
+
+
+@contextmanager
+def edited(file, change):
+    before = file.read_text()
+    after = change(before)
+    assert after != before
+    file.write_text(after)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+def test_every_file_is_the_output_the_log_or_the_benchmark_of_a_rule(finished):
+    known = set(finished.snakemake("--summary", *SMOKE, check=True).stdout.splitlines()[1:])
+    outputs = {line.split("\t")[0] for line in known}
+    made = [
+        str(file.relative_to(finished.folder))
+        for top in ("results", "paper_figures")
+        for file in (finished.folder / top).rglob("*")
+        if file.is_file()
+    ]
+    others = [f for f in made if f not in outputs and not f.endswith((".log", ".tsv"))]
+    assert not others
+    assert sum(f.endswith("logits.npz") for f in made) == 4
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert finished.planned(*SMOKE) == {}
+
+
+def test_tables_hold_every_run(finished):
+    runs = pd.read_csv(finished.folder / "results/smoke/runs.csv")
+    assert sorted(zip(runs["gamma"], runs["seed"], strict=True)) == [(0, 0), (0, 1), (2, 0), (2, 1)]
+    assert (runs["status"] == "completed").all()
+    assert runs.filter(like="trace_").notna().all(axis=None)
+    assert runs["test_samples"].eq(200).all()
+
+
+def test_the_table_follows_from_the_logits(finished):
+    runs = pd.read_csv(finished.folder / "results/smoke/runs.csv").set_index("run")
+    logits = np.load(finished.folder / "results/smoke/small_cnn/focal-2/seed1/logits.npz")
+    right = logits["test_logits"].argmax(1) == logits["test_labels"]
+    assert runs.loc["small_cnn/focal-2/seed1", "accuracy"] == right.mean()
+
+
+def test_at_gamma_zero_both_hessians_are_the_same_one(finished):
+    folder = finished.folder / "results/smoke/small_cnn/ce/seed0/curvature"
+    one, two = (
+        json.loads((folder / f"{loss}.json").read_text()) for loss in ("objective", "cross_entropy")
+    )
+    assert one["trace"] == two["trace"]
+    assert one["loss"] == two["loss"] == "ce"
+    focal = json.loads((folder.parents[2] / "focal-2/seed0/curvature/objective.json").read_text())
+    assert focal["samples_sha256"] == one["samples_sha256"]
+    assert focal["loss"] == "focal-2"
+
+
+def test_a_run_records_where_it_comes_from(finished):
+    run = json.loads((finished.folder / "results/smoke/small_cnn/ce/seed0/run.json").read_text())
+    assert run["packages"]["torch"].startswith(torch.__version__.partition("+")[0])
+    assert run["spec"]["objective"]["parameters"] == {"gamma": 0}
+    assert run["samples"] == {"train": 100, "validation": 100, "test": 200}
+    assert run["seconds"] > 0
+    assert run["threads"] == 1
+
+
+def test_a_lost_artifact_is_remade_to_the_bit(finished):
+    folder = finished.folder / "results/smoke/small_cnn/focal-2/seed0"
+    files = [folder / name for name in ("model.pt", "logits.npz", "history.csv")]
+    before = [file.read_bytes() for file in files]
+    files[1].unlink()
+    finished.snakemake(str(files[1].relative_to(finished.folder)), "--cores", "2", *SMOKE)
+    assert [file.read_bytes() for file in files] == before
+    finished.snakemake("--cores", "2", *SMOKE)
+
+
+@pytest.mark.parametrize(
+    ("file", "retrains", "redraws"),
+    [
+        ("training/schedule.py", True, True),
+        ("losses/focal.py", True, True),
+        ("models/small_cnn.py", True, True),
+        ("models/small_resnet.py", False, False),
+        ("losses/brier.py", False, False),
+        ("calibration/temperature.py", False, True),
+        ("plotting/trace.py", False, True),
+        ("provenance.py", False, False),
+        ("config.py", False, False),
+    ],
+)
+def test_an_edit_replans_what_it_decides_and_no_more(finished, file, retrains, redraws):
+    with edited(finished.folder / "src/focal_curvature" / file, lambda s: s + "\n# edited\n"):
+        planned = finished.planned(*SMOKE)
+    assert ("train" in planned) == retrains
+    assert ("figure" in planned) == redraws
+    assert finished.planned(*SMOKE) == {}
+
+
+def config_edit(finished, pattern, replacement):
+    return edited(finished.folder / "config/smoke.yaml", lambda s: re.sub(pattern, replacement, s))
+
+
+def test_a_new_seed_trains_only_its_own_runs(finished):
+    with config_edit(finished, r"seeds: \[0, 1\]", "seeds: [0, 1, 2]"):
+        assert finished.planned(*SMOKE)["train"] == 2
+
+
+def test_another_spelling_of_a_number_is_the_same_run(finished):
+    with config_edit(finished, r"gamma: \[0, 2\]", "gamma: [0.0, 2.0]"):
+        assert "train" not in finished.planned(*SMOKE)
+
+
+def test_another_learning_rate_retrains_and_more_probes_do_not(finished):
+    with config_edit(finished, "learning_rate: 0.05", "learning_rate: 0.06"):
+        assert finished.planned(*SMOKE)["train"] == 4
+    with config_edit(finished, "probes: 5", "probes: 6"):
+        planned = finished.planned(*SMOKE)
+        assert planned["curvature"] == 2
+        assert "train" not in planned
+
+
+def test_report_holds_every_figure_with_its_caption(finished):
+    finished.snakemake("--report", "report.html", *SMOKE)
+    page = (finished.folder / "report.html").read_text()
+    for words in ("Reliability diagrams across", "5 Rademacher probes", "2 seeds per cell"):
+        assert words in page
+
+
+@pytest.mark.parametrize("graph", ["--dag", "--rulegraph"])
+def test_graphs_are_drawn(finished, graph):
+    text = finished.snakemake(graph, *SMOKE).stdout
+    assert "digraph" in text
+    assert "curvature" in text
+
+
+def test_workflow_is_clean_for_the_linter(finished):
+    assert "Congratulations" in finished.snakemake("--lint").stdout
+
+
+BAD = {
+    "not yaml": ("seeds: [0", "config/bad.yaml"),
+    "number as text": ("training: {epochs: 1, batch_size: 8, learning_rate: 5e-4}", "5.0e-4"),
+    "unknown key": ("sedes: [0]", "did you mean seeds"),
+    "empty": ("", "experiment"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BAD.values(), ids=BAD)
+def test_a_bad_configuration_stops_before_any_job(finished, text, words):
+    bad = finished.folder / "config/bad.yaml"
+    bad.write_text(text)
+    done = finished.snakemake("--cores", "1", "--configfile", "config/bad.yaml", check=False)
+    assert done.returncode == 1
+    assert words in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "Execute" not in done.stdout

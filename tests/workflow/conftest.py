@@ -1,6 +1,7 @@
 """Real Snakemake runs in a copy of the repository, so that tests may edit its sources."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,11 +42,9 @@ class Checkout:
         text = self.snakemake("--dry-run", *arguments).stdout
         if "Nothing to be done" in text:
             return {}
-        rows = text[text.index("Job stats:") :].splitlines()[3:]
-        table = dict(row.split() for row in rows if len(row.split()) == 2)
-        return {
-            rule: int(n) for rule, n in table.items() if rule not in ("total", "all", "default")
-        }
+        table = re.search(r"Job stats:\n(.*?)\ntotal ", text, re.DOTALL)[1]
+        jobs = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
+        return {rule: int(n) for rule, n in jobs if rule not in ("all", "default")}
 
 
 @pytest.fixture(scope="session")

@@ -159,10 +159,11 @@ def test_workflow_is_clean_for_the_linter(finished):
 
 
 BAD = {
-    "not yaml": ("seeds: [0", "config/bad.yaml"),
+    "not yaml": ("seeds: [0", "not valid JSON or YAML"),
     "number as text": ("training: {epochs: 1, batch_size: 8, learning_rate: 5e-4}", "5.0e-4"),
     "unknown key": ("sedes: [0]", "did you mean seeds"),
-    "empty": ("", "experiment"),
+    "empty": ("", "keys at top level"),
+    "nothing in it": ("device: cpu", "experiment: is missing"),
 }
 
 

@@ -80,9 +80,9 @@ def run_sources(*modules):
 
 
 def per_job(stage, file):
-    """One file, or those of all seeds of a cell, as `jobs` in the configuration says."""
+    """A run's file, or those of all seeds of a cell, as `jobs` in the configuration says."""
     if config["jobs"][stage] == "run":
-        return f"{RUN}/{file}"
+        return [f"{RUN}/{file}"]
     return expand(
         f"{RESULTS}/{{{{model}}}}/{{{{objective}}}}/seed{{seed}}/{file}", seed=config["seeds"]
     )

@@ -25,7 +25,7 @@ rule figure:
         pdf=f"{PAPER}/{{figure}}.pdf",
         png=report(
             f"{PAPER}/{{figure}}.png",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
         ),

@@ -1,0 +1,53 @@
+"""Curvature of the loss surface at a set of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from .results import CurvatureResult, Eigenvalue, Scalar
+from .settings import Settings
+
+__all__ = ["CurvatureResult", "Eigenvalue", "Scalar", "Settings", "estimate"]
+
+
+def estimate(
+    model: nn.Module,
+    loss: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> CurvatureResult:
+    """Curvature of the mean loss over a fixed sample set.
+
+    Parameters
+    ----------
+    model
+        Classifier (N, C, H, W) -> (N, K). A copy in evaluation mode is used (batch norm on its
+        running statistics, dropout off); the caller's mode and gradients stay as they were.
+    loss
+        Module (logits (N, K), labels (N,)) -> per-sample losses (N,).
+    inputs, labels
+        (N, C, H, W) floating and (N,) int64; their device is where the work is done.
+    settings
+        Plain mapping of `Settings` fields; what is left out has its default.
+    seed
+        Of the probes.
+
+    Raises
+    ------
+    ValueError
+        For settings out of range, unknown keys, or a device that the estimator can't use.
+    FloatingPointError
+        For a non-finite gradient or product; names the first layer affected.
+    """
+    checked = Settings.of(settings)
+    # Imported here so that each estimator needs only its own dependencies.
+    if checked.estimator == "pyhessian":
+        from .pyhessian_adapter import estimate as run
+    else:
+        from .engine import estimate as run
+    return run(model, loss, inputs, labels, checked, seed)

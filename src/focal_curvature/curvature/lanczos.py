@@ -1,0 +1,97 @@
+"""Lanczos iteration: extreme eigenvalues with their residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .results import Eigenvalue
+
+Map = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Ritz:
+    """What Lanczos found.
+
+    Attributes
+    ----------
+    eigenvalues : tuple of Eigenvalue
+        The algebraically largest, in falling order.
+    vectors : Tensor
+        (k, P), of unit length, in the same order.
+    values : Tensor
+        (m,) float64: all Ritz values, in rising order.
+    weights : Tensor
+        (m,) float64: squared first components; with ``values`` a quadrature rule for the start.
+    basis, images : Tensor
+        (m, P): the Krylov space's orthonormal basis and what the operator made of it.
+    """
+
+    eigenvalues: tuple[Eigenvalue, ...]
+    vectors: Tensor
+    values: Tensor
+    weights: Tensor
+    basis: Tensor
+    images: Tensor
+
+
+def lanczos(
+    operator: Map, start: Tensor, *, k: int = 1, tolerance: float = 0.0, max_iterations: int = 100
+) -> Ritz:
+    """Run Lanczos with full reorthogonalisation.
+
+    Parameters
+    ----------
+    operator : callable
+        Symmetric map (P,) -> (P,).
+    start : Tensor
+        (P,), not zero.
+    k : int
+        Largest eigenvalues wanted.
+    tolerance : float
+        Stop once |Av - theta v| <= tolerance * |theta| for all k. Zero runs to the limit, or until
+        the Krylov space is exhausted.
+    max_iterations : int
+        Most products; at most P are ever needed. Memory is 2 max_iterations P numbers.
+
+    Notes
+    -----
+    Residuals are those of the Ritz vectors themselves (their images are at hand, so that they cost
+    no further product), not the recurrence's estimate, which rounding makes too small.
+    """
+    q = start / start.norm()
+    basis, images = [], []
+    while True:
+        basis.append(q)
+        images.append(operator(q))
+        space, image = torch.stack(basis), torch.stack(images)
+        small = (space @ image.T).double()
+        values, vectors = torch.linalg.eigh((small + small.T) / 2)
+        m = len(basis)
+        wanted = vectors[:, -k:].flip(1).T.to(space.dtype)
+        theta = values[-k:].flip(0)
+        gaps = (wanted @ image - theta.to(space.dtype)[:, None] * (wanted @ space)).norm(dim=1)
+        met = gaps.double() <= tolerance * theta.abs()
+        rest = images[-1] - (space @ images[-1]) @ space
+        rest = rest - (space @ rest) @ space  # twice is enough
+        size = rest.norm()
+        exhausted = size <= torch.finfo(q.dtype).eps * values.abs().max() * m or m == len(q)
+        if (m >= k and met.all()) or m == max_iterations or exhausted:
+            break
+        q = rest / size
+    return Ritz(
+        eigenvalues=tuple(
+            # A zero eigenvalue with a zero residual is exact.
+            Eigenvalue(t, g / abs(t) if t else 0.0, m, m, done)
+            for t, g, done in zip(theta.tolist(), gaps.tolist(), met.tolist(), strict=True)
+        ),
+        vectors=wanted @ space,
+        values=values,
+        weights=vectors[0].square(),
+        basis=space,
+        images=image,
+    )

@@ -1,0 +1,62 @@
+"""Loss along directions through a set of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .operators import normal
+from .problem import Problem
+
+
+def loss_along(
+    problem: Problem, directions: Sequence[Tensor], steps: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Mean loss at theta + sum_i s_i d_i for every combination of steps.
+
+    Parameters
+    ----------
+    problem : Problem
+        Network, loss and samples.
+    directions : sequence of Tensor
+        One (P,) for a curve, two for a surface.
+    steps : sequence of ndarray
+        One (S_i,) per direction: multiples of it.
+
+    Returns
+    -------
+    ndarray
+        Losses (S_1,) or (S_1, S_2), float64.
+    """
+    theta = torch.cat([p.flatten() for p in problem.parameters])
+    losses = np.empty([len(s) for s in steps])
+    with torch.no_grad():
+        for index in np.ndindex(losses.shape):
+            moves = zip(directions, steps, index, strict=True)
+            moved = theta + sum(float(s[i]) * d for d, s, i in moves)
+            parameters = problem.split(moved)
+            losses[index] = sum(
+                float((problem.loss(problem.logits(parameters, x), y) * w).sum())
+                for x, y, w in problem.batches()
+            )
+    return losses
+
+
+def random_direction(problem: Problem, generator: torch.Generator) -> Tensor:
+    """Draw a filter-normalised direction (P,) (Li et al. 2018, arXiv 1712.09913, section 4).
+
+    Each filter (row of a weight tensor) has the length of the network's own, so that networks of
+    unlike weight scales can be held side by side; biases and batch-norm parameters stay put.
+    """
+    parts = []
+    for p, d in zip(problem.parameters, problem.split(normal(problem, generator)), strict=True):
+        if p.ndim < 2:
+            parts.append(torch.zeros_like(p).flatten())
+        else:
+            rows, own = d.flatten(1), p.flatten(1)
+            lengths = own.norm(dim=1, keepdim=True) / rows.norm(dim=1, keepdim=True)
+            parts.append((rows * lengths).flatten())
+    return torch.cat(parts)

@@ -1,0 +1,148 @@
+"""PyHessian 0.1 behind our interface, with its known defects kept away from the numbers.
+
+PyHessian (Yao et al. 2020, arXiv 1912.07145) draws the probes and runs the power iteration and
+Hutchinson's estimator. Around it:
+
+- it works on a copy of the model with clean gradients: a second instance on one model would
+  otherwise add its gradient to the first's and double the Hessian;
+- a fixed number of probes: its stopping rule compares two running means, which bounds nothing;
+- its power iteration is on |lambda|: where that finds a negative eigenvalue, a second one on the
+  shifted matrix finds the algebraically largest;
+- it adds 1e-6 to norms and eigenvalues, which is not small beside a fitted focal loss's: it is
+  given a matrix of order one, and the eigenvalue is our own Rayleigh quotient;
+- its random numbers come from the global generator: seeded here, then restored.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from importlib.metadata import version
+
+import torch
+from pyhessian import hessian
+from pyhessian.utils import hessian_vector_product
+from torch import Tensor, nn
+
+from .prepare import frozen_copy, require_finite, trainable
+from .results import CurvatureResult, Eigenvalue, Scalar
+from .settings import Settings
+
+
+class _Hessian(hessian):
+    """PyHessian's class with its product counted, checked, scaled and shifted."""
+
+    def __init__(self, model: nn.Module, loss: nn.Module, chunks: list, names: list[str]) -> None:
+        self.products, self.scale, self.shift = 0, 1.0, 0.0
+        self.names = names
+        self.kept = len(chunks) == 1
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True")
+            super().__init__(
+                model,
+                lambda logits, labels: loss(logits, labels).mean(),
+                data=chunks[0] if self.kept else None,
+                dataloader=None if self.kept else chunks,
+                cuda=chunks[0][0].is_cuda,
+            )
+        model.zero_grad(set_to_none=True)
+        if self.kept:
+            require_finite(names, self.gradsH, "gradient")
+        self.full_dataset = True  # so that both modes go through the product below
+
+    def dataloader_hv_product(self, v: list[Tensor]) -> tuple[float, list[Tensor]]:
+        self.products += 1
+        if self.kept:
+            hv = hessian_vector_product(self.gradsH, self.params, v)
+        else:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True")
+                _, hv = super().dataloader_hv_product(v)
+        require_finite(self.names, hv, "Hessian product")
+        hv = [h * self.scale + self.shift * x for h, x in zip(hv, v, strict=True)]
+        return _dot(hv, v), hv
+
+    def dominant(self, settings: Settings) -> tuple[float, float, int]:
+        """Eigenvalue of largest magnitude of the Hessian plus shift; value, residual, steps."""
+        before = self.products
+        # For two eigenvalues of ratio r the change per step is (1 + r) residual**2.
+        _, (v,) = self.eigenvalues(settings.max_iterations, settings.tolerance**2)
+        steps = self.products - before
+        shift, self.shift = self.shift, 0.0
+        norm = math.sqrt(_dot(v, v))
+        v = [x / norm for x in v] if norm else v
+        value, hv = self.dataloader_hv_product(v)
+        gap = math.sqrt(
+            sum(float((h - value * x).square().sum()) for h, x in zip(hv, v, strict=True))
+        )
+        self.shift = shift
+        return value / self.scale, gap / abs(value) if value else 0.0, steps
+
+
+def _dot(a: list[Tensor], b: list[Tensor]) -> float:
+    return sum(float((x * y).sum()) for x, y in zip(a, b, strict=True))
+
+
+def estimate(
+    model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor, settings: Settings, seed: int
+) -> CurvatureResult:
+    """Top eigenvalue and trace of the Hessian of the mean loss, by PyHessian.
+
+    Parameters
+    ----------
+    model
+        Classifier (N, C, H, W) -> (N, K). A copy in evaluation mode is used.
+    loss
+        Module (logits (N, K), labels (N,)) -> losses (N,).
+    inputs, labels
+        The sample set, (N, C, H, W) floating and (N,) int64, on the CPU or a CUDA device.
+    settings
+        Uses probes, max_iterations, tolerance, dtype and chunk. Samples that fit one chunk keep
+        one graph for all products; otherwise it is built anew, chunk by chunk, for each.
+    seed
+        Of the probes. The same seed gives the same numbers.
+
+    Raises
+    ------
+    ValueError
+        For a device that PyHessian doesn't know.
+    FloatingPointError
+        For a non-finite gradient or product; names the first layer affected.
+    """
+    if inputs.device.type not in ("cpu", "cuda"):
+        raise ValueError(
+            f"PyHessian runs on cpu and cuda only, not on {inputs.device.type}: "
+            "set the estimator to 'engine', or the device to cpu"
+        )
+    twin = frozen_copy(model, getattr(torch, settings.dtype), inputs.device)
+    names = list(trainable(twin))
+    inputs = inputs.to(getattr(torch, settings.dtype))
+    chunks = list(zip(inputs.split(settings.chunk), labels.split(settings.chunk), strict=True))
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices), torch.cuda.device_of(inputs):
+        torch.manual_seed(seed)
+        h = _Hessian(twin, loss, chunks, names)
+        samples = h.trace(settings.probes, float("-inf"))
+        trace = Scalar.of(samples, h.products)
+        h.products = 0
+        probe = [torch.randn_like(p) for p in h.params]
+        size = math.sqrt(_dot(*[h.dataloader_hv_product(probe)[1]] * 2) / _dot(probe, probe))
+        h.scale = 1 / size if size else 1.0
+        largest, residual, steps = h.dominant(settings)
+        top = largest
+        if largest < 0:
+            h.shift = -largest * h.scale
+            top, residual, more = h.dominant(settings)
+            steps += more
+    return CurvatureResult(
+        top_eigenvalue=Eigenvalue(top, residual, steps, h.products, residual <= settings.tolerance),
+        largest_magnitude=largest,
+        trace=trace,
+        estimator="pyhessian",
+        version=version("pyhessian"),
+        parameters=sum(p.numel() for p in h.params),
+        samples=len(labels),
+        dtype=settings.dtype,
+        device=inputs.device.type,
+        seed=seed,
+    )

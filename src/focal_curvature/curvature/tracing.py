@@ -1,0 +1,77 @@
+"""Record a function of tensors as a graph of aten operations.
+
+`torch.fx.experimental.proxy_tensor.make_fx` does this with a fake tensor for every node, at a
+millisecond each; a curvature product of a ResNet has thousands, and nothing here needs them.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.func import functionalize
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, arguments: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.root, self.graph = nn.Module(), fx.Graph()
+        # The tensor is held too, since an id is only good while its object lives.
+        self.known: dict[int, tuple[fx.Node, Tensor]] = {}
+        for i, argument in enumerate(arguments):
+            self.remember(self.graph.placeholder(f"argument{i}"), argument)
+
+    def remember(self, node: fx.Node, tensor: Tensor) -> None:
+        node.meta["shape"] = tensor.shape
+        self.known[id(tensor)] = node, tensor
+
+    def node(self, tensor: Tensor) -> fx.Node:
+        if id(tensor) not in self.known:  # a constant: a buffer, or a scalar made by the code
+            name = f"constant{len(self.known)}"
+            self.root.register_buffer(name, tensor)
+            self.remember(self.graph.get_attr(name), tensor)
+        return self.known[id(tensor)][0]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if not isinstance(out, Tensor | tuple | list):  # a question about shapes
+            return out
+        node = self.graph.call_function(func, *tree_map_only(Tensor, self.node, (args, kwargs)))
+        if isinstance(out, Tensor):
+            self.remember(node, out)
+        else:
+            for i, part in enumerate(out):
+                if isinstance(part, Tensor):
+                    self.remember(self.graph.call_function(operator.getitem, (node, i)), part)
+        return out
+
+
+def record(
+    function: Callable[..., Tensor], arguments: Sequence[Tensor]
+) -> tuple[nn.Module, fx.Graph]:
+    """Run a function of tensors once and return the operations it ran, without mutation.
+
+    Parameters
+    ----------
+    function : callable
+        (*arguments) -> Tensor. What it does may not depend on the values of the arguments.
+    arguments : sequence of Tensor
+        Distinct objects.
+
+    Returns
+    -------
+    (Module, Graph)
+        The constants' owner, and the graph.
+    """
+    recorder = _Recorder(arguments)
+    with recorder:
+        out = functionalize(function, remove="mutations")(*arguments)
+    recorder.graph.output(recorder.node(out))
+    return recorder.root, recorder.graph

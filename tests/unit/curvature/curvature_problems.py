@@ -1,0 +1,72 @@
+"""Tiny problems whose Hessians are known, for the curvature tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+class Quadratic(nn.Module):
+    """Logits whose "loss" is half theta' A theta plus nothing else, whatever the sample."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.linspace(-1, 1, len(matrix)))
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        value = self.theta @ self.matrix @ self.theta / 2
+        return value.expand(len(inputs), 1)
+
+
+class FirstLogit(nn.Module):
+    """A loss that is the first logit itself."""
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return logits[:, 0]
+
+
+def with_spectrum(*eigenvalues: float, seed: int = 0) -> Tensor:
+    """A dense symmetric matrix with the given eigenvalues."""
+    generator = torch.Generator().manual_seed(seed)
+    n = len(eigenvalues)
+    q, _ = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
+    return ((q * torch.tensor(eigenvalues, dtype=torch.float64)) @ q.T).float()
+
+
+def exact_hessian(model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Full float64 Hessian of the mean loss by autograd, parameters in the model's order."""
+    model = model.double().eval()
+    params = {k: p.detach() for k, p in model.named_parameters()}
+    flat = torch.cat([p.flatten() for p in params.values()])
+
+    def mean_loss(theta: Tensor) -> Tensor:
+        parts = theta.split([p.numel() for p in params.values()])
+        named = {k: t.view_as(p) for (k, p), t in zip(params.items(), parts, strict=True)}
+        return loss(functional_call(model, named, (inputs.double(),)), labels).mean()
+
+    return torch.autograd.functional.hessian(mean_loss, flat)
+
+
+def tiny_net() -> nn.Module:
+    """A convolution, batch norm with non-trivial statistics, and a linear layer; 69 parameters."""
+    torch.manual_seed(3)
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.BatchNorm2d(2),
+        nn.Tanh(),
+        nn.Dropout(0.5),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
+    net(torch.randn(64, 1, 4, 4) * 2 + 1)
+    return net
+
+
+def samples(n: int = 24, classes: int = 5) -> tuple[Tensor, Tensor]:
+    """Random images (n, 1, 4, 4) and labels (n,)."""
+    generator = torch.Generator().manual_seed(7)
+    images = torch.randn(n, 1, 4, 4, generator=generator)
+    return images, torch.randint(classes, (n,), generator=generator)

@@ -22,6 +22,19 @@ def test_shipped_configurations_are_valid(file):
     load(yaml.safe_load(file.read_text()), SCHEMA)
 
 
+def keys(schema):
+    for key, rule in schema.get("properties", {}).items():
+        yield key
+        yield from keys(rule)
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from keys(schema["additionalProperties"])
+
+
+def test_every_key_is_explained():
+    text = (ROOT / "config/README.md").read_text()
+    assert [key for key in keys(SCHEMA) if f"`{key}`" not in text] == []
+
+
 def test_defaults_are_filled_in_and_the_input_is_left_alone():
     given_config = copy.deepcopy(DEFAULT)
     del given_config["curvature"], given_config["device"]

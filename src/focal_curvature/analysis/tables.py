@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from focal_curvature.runs import RunSpec
+
 # Columns of a variant are its scores' names with this suffix.
 VARIANTS = {"before": "", "after": "_scaled", "psi": "_psi"}
 
@@ -33,16 +35,15 @@ def run_row(
         scaling and ``_psi`` with focal loss's posterior map undone; curvatures by the loss whose
         Hessian they are of. A diverged run has no scores and no curvature.
     """
-    spec = run["spec"]
-    objective = spec["objective"]
+    spec = RunSpec.from_dict(run["spec"])
     row = {
         "run": run["run"],
-        "dataset": spec["dataset"],
-        "model": spec["model"],
-        "objective": run["run"].split("/")[1],
-        "loss": objective["name"],
-        "gamma": objective["parameters"].get("gamma") if objective["name"] == "focal" else None,
-        "seed": spec["seed"],
+        "dataset": spec.dataset,
+        "model": spec.model,
+        "objective": spec.objective.slug,
+        "loss": spec.objective.name,
+        "gamma": spec.objective.gamma,
+        "seed": spec.seed,
         "status": run["status"],
         "reason": run["reason"],
         "parameters": run["parameters"],

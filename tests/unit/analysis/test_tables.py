@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from focal_curvature.analysis import cost, summary, tables
+from focal_curvature.runs import CROSS_ENTROPY, RunSpec
 
 
 def test_interval_is_students():
@@ -69,12 +70,7 @@ def test_a_diverged_run_is_a_row_with_its_reason():
         "run": "m/ce/seed0",
         "status": "diverged",
         "reason": "loss nan in epoch 1",
-        "spec": {
-            "dataset": "digits",
-            "model": "m",
-            "objective": {"name": "focal", "parameters": {"gamma": 0}},
-            "seed": 0,
-        },
+        "spec": RunSpec("digits", "m", "own:m", {}, CROSS_ENTROPY, 0, {}).to_dict(),
         "parameters": 5,
         "seconds": 1.0,
     }

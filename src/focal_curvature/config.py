@@ -57,8 +57,8 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]
     problems = [line for error in _errors(config, schema) for line in _lines(error)]
     problems += _not_finite(config)
     if not problems:
-        complete = _with_defaults(copy.deepcopy(dict(config)), schema)
-        problems += _unknown_names(complete)
+        complete = _with_defaults(_one_spelling(config), schema)
+        problems += _inconsistent(complete)
         for model, settings in complete["models"].items():
             training = schema["properties"]["training"]
             partial = {**training, "required": []}
@@ -86,6 +86,15 @@ def _with_defaults(instance: dict[str, Any], schema: Mapping[str, Any]) -> dict[
         if isinstance(value, dict) and isinstance(rule, Mapping):
             _with_defaults(value, rule)
     return instance
+
+
+def _one_spelling(node: Any) -> Any:
+    """Copy, with whole numbers as int: 2 and 2.0 are one value and must not be two runs."""
+    if isinstance(node, Mapping):
+        return {key: _one_spelling(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_one_spelling(value) for value in node]
+    return int(node) if isinstance(node, float) and node.is_integer() else node
 
 
 def _where(path: Any) -> str:
@@ -163,7 +172,7 @@ def _not_finite(node: Any, path: tuple[Any, ...] = ()) -> list[str]:
     return [line for key, value in items for line in _not_finite(value, (*path, key))]
 
 
-def _unknown_names(config: Mapping[str, Any]) -> list[str]:
+def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     lines = []
     data = config["data"]
     known = dataset_names()
@@ -173,6 +182,9 @@ def _unknown_names(config: Mapping[str, Any]) -> list[str]:
         lines.append(f"data.name: '{data['name']}' is a known data set: name your own otherwise")
     if data["source"] is not None and not Path(data["source"]).exists():
         lines.append(f"data.source: {data['source']} does not exist: give a folder or an archive")
+    geometry = config["geometry"]
+    if geometry and geometry["seed"] not in config["seeds"]:
+        lines.append(f"geometry.seed: {geometry['seed']} is none of seeds: {config['seeds']}")
     for kind, section in (("models", config["models"]), ("losses", config["objectives"])):
         where = "objectives" if kind == "losses" else kind
         for key, settings in section.items():

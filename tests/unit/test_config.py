@@ -47,6 +47,15 @@ def test_defaults_are_filled_in_and_the_input_is_left_alone():
     assert given_config == before
 
 
+def test_a_number_has_one_spelling():
+    config = copy.deepcopy(DEFAULT)
+    config["objectives"]["focal"]["gamma"] = [0.0, 2.0, 2.5]
+    config["training"]["epochs"] = 3.0
+    complete = load(config, SCHEMA)
+    assert repr(complete["objectives"]["focal"]["gamma"]) == "[0, 2, 2.5]"
+    assert repr(complete["training"]["epochs"]) == "3"
+
+
 # key to set (None deletes) -> words that the message must hold
 MISTAKES = {
     "unknown key": ("trainings", {}, ["trainings", "did you mean training"]),
@@ -99,6 +108,7 @@ MISTAKES = {
     ),
     "no import path": ("models.mine", {"factory": "net"}, ["models.mine.factory", "net"]),
     "number for a name": ("models", {1: {}}, ["models", "1", "text"]),
+    "seed not trained": ("geometry", {"seed": 99}, ["geometry.seed", "99"]),
     "source without size": ("data.source", "somewhere", ["size"]),
     "no such source": (
         "data",

@@ -40,6 +40,31 @@ rule summary:
         "../scripts/summary.py"
 
 
+rule estimators:
+    input:
+        sources("analysis.estimators"),
+        tables=expand(
+            "{folder}/geometry/{model}/estimators.csv", folder=RESULTS, model=config["models"]
+        ),
+    output:
+        report(
+            f"{PAPER}/tables/estimators.csv",
+            caption="../report/estimators.rst",
+            category="Tables",
+        ),
+        expand(f"{PAPER}/tables/estimators.{{format}}", format=TABLE_FORMATS[1:]),
+    log:
+        f"{RESULTS}/logs/estimators.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/estimators.tsv"
+    conda:
+        "../../environment.yml"
+    message:
+        "Hold the estimators of curvature against each other"
+    script:
+        "../scripts/estimators.py"
+
+
 rule provenance:
     input:
         sources("analysis.cost"),

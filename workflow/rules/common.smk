@@ -11,8 +11,8 @@ ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve(
 sys.path[:0] = [str(ROOT / "src"), os.getcwd()]
 
 from focal_curvature import config as configuration
+from focal_curvature import plotting
 from focal_curvature.data.sources import archives
-from focal_curvature.plotting import FIGURES
 from focal_curvature.runs import expand as expand_runs
 from focal_curvature.sources import closure, factory_files
 
@@ -51,6 +51,27 @@ else:
     ARCHIVES = {archive.name: archive for archive in archives(config["data"]["name"])}
     DATASET_READER, DATASET_RAW = "data.readers", expand(
         "{folder}/archives/{archive}", folder=DATASET, archive=ARCHIVES
+    )
+
+# The closer look at the focal runs of one seed, where it is asked for.
+FIGURES = plotting.FIGURES
+TABLES = ["summary"]
+GEOMETRY_RUNS, GEOMETRY_TABLES = [], []
+if config["geometry"]:
+    TABLES += ["estimators"]
+    FIGURES += plotting.GEOMETRY_FIGURES
+    GEOMETRY_RUNS = [
+        f"{RESULTS}/{{model}}/{run.objective.slug}/seed{run.seed}"
+        for run in RUNS.values()
+        if run.objective.gamma is not None
+        and run.seed == config["geometry"]["seed"]
+        and run.model == next(iter(config["models"]))
+    ]
+    GEOMETRY_TABLES = expand(
+        "{folder}/geometry/{model}/{table}.csv",
+        folder=RESULTS,
+        model=config["models"],
+        table=["spectrum", "lines", "plane"],
     )
 
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]

@@ -10,10 +10,14 @@ from focal_curvature.plotting import load
 
 
 def main(snakemake):
-    runs, reliability = map(pd.read_csv, (snakemake.input.runs, snakemake.input.reliability))
+    tables = {name: pd.read_csv(snakemake.input[name]) for name in ("runs", "reliability")}
+    # One file per model and table.
+    files = [Path(file) for file in snakemake.input.geometry]
+    for name in {file.stem for file in files}:
+        tables[name] = pd.concat([pd.read_csv(f) for f in files if f.stem == name])
     for path in map(Path, snakemake.output):
         with write_atomically(path) as stream:
-            load(path.stem).prepare(runs, reliability).to_csv(stream, index=False)
+            load(path.stem).prepare(tables).to_csv(stream, index=False)
 
 
 if "snakemake" in globals():

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from focal_curvature.files import write_atomically
 
 CELL = ["model", "objective", "gamma"]
 
@@ -96,4 +99,26 @@ def _value(mean: float, half: float) -> str:
 def latex(table: pd.DataFrame) -> str:
     """Write a printed table as a LaTeX tabular that needs the booktabs package."""
     text = table.to_latex(index=False, escape=True)
-    return text.replace("±", r"$\pm$").replace("λmax", r"$\lambda_{\max}$")
+    return (
+        text.replace("±", r"$\pm$").replace("λmax", r"$\lambda_{\max}$").replace("γ", r"$\gamma$")
+    )
+
+
+def write(table: pd.DataFrame, printed: pd.DataFrame, outputs: Sequence[Path]) -> None:
+    """Write a table as CSV, in full, and as printed in Markdown and LaTeX.
+
+    Parameters
+    ----------
+    table, printed : DataFrame
+        All numbers, and the strings laid out for print.
+    outputs : sequence of Path
+        Three files, in this order.
+    """
+    texts = (
+        table.to_csv(index=False),
+        printed.to_markdown(index=False, disable_numparse=True) + "\n",
+        latex(printed),
+    )
+    for output, text in zip(outputs, texts, strict=True):
+        with write_atomically(output) as stream:
+            stream.write(text.encode())

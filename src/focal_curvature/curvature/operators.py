@@ -59,7 +59,6 @@ PRODUCTS: dict[str, Callable[..., Parts]] = {
     "residual": _residual,
 }
 
-
 aten = torch.ops.aten
 # Arguments, by place, of which an operation takes the shape and not the values.
 SHAPES_ONLY = {
@@ -197,10 +196,10 @@ def _traced(
     vector = tuple(torch.ones_like(p) for p in problem.parameters)
     root, whole = record(product, (*problem.parameters, *batch, *vector))
     for node in whole.find_nodes(op="call_function", target=aten.add.Tensor):
-        first, second = node.args  # the tangents of ReLU and batch norm add tensors of zeros
-        zeros = getattr(first, "target", None) is aten.zeros_like.default
-        if zeros and not node.kwargs and node.meta["shape"] == second.meta["shape"]:
-            node.replace_all_uses_with(second)
+        zeros, other = node.args  # the tangents of ReLU and batch norm add tensors of zeros
+        useless = getattr(zeros, "target", None) is aten.zeros_like.default and not node.kwargs
+        if useless and node.meta["shape"] == other.meta["shape"]:
+            node.replace_all_uses_with(other)
     arguments = [node for node in whole.nodes if node.op == "placeholder"]
     directions = arguments[count + 3 :]
     linear = set(directions)

@@ -10,6 +10,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 from torch.func import functionalize
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -40,6 +41,11 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise ValueError(
+                "the model or loss turns a tensor into a Python number, which a recorded graph "
+                "would take for a constant: the engine can't be used, PyHessian can"
+            )
         out = func(*args, **kwargs)
         if not isinstance(out, Tensor | tuple | list):  # a question about shapes
             return out
@@ -64,6 +70,11 @@ def record(
         (*arguments) -> Tensor. What it does may not depend on the values of the arguments.
     arguments : sequence of Tensor
         Distinct objects.
+
+    Raises
+    ------
+    ValueError
+        If the function turns a tensor into a Python number.
 
     Returns
     -------

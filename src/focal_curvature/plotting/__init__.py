@@ -7,10 +7,11 @@ from pathlib import Path
 from types import ModuleType
 
 FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability")
+GEOMETRY_FIGURES = ("spectrum", "lines", "plane")  # need the configuration's `geometry`
 
 
 def load(figure: str) -> ModuleType:
-    """Import a figure's module, which has ``prepare(runs, reliability)`` and ``draw(data)``."""
+    """Import a figure's module, which has ``prepare(tables)`` and ``draw(data)``."""
     return importlib.import_module(f"{__name__}.{figure}")
 
 
@@ -20,7 +21,7 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     Parameters
     ----------
     figure : str
-        One of ``FIGURES``.
+        One of ``FIGURES`` or ``GEOMETRY_FIGURES``.
     data : Path
     outputs : list of Path
         Files to write; the suffix says the format. The same table gives the same bytes.

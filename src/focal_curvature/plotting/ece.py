@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -10,10 +12,10 @@ from focal_curvature.plotting.common import colours, focal_runs, panels, seeds_a
 SERIES = {"ece": "as trained", "ece_scaled": "temperature-scaled"}
 
 
-def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per run: model, gamma, seed, and as fractions the errors and their floors."""
     columns = ["model", "gamma", "seed", *SERIES, "noise_floor", "noise_floor_scaled"]
-    return focal_runs(runs)[columns]
+    return focal_runs(tables["runs"])[columns]
 
 
 def draw(data: pd.DataFrame) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -11,16 +13,17 @@ FEWEST = 20  # samples, over all seeds, for a bin to be shown: below, accuracy i
 VARIANTS = {"before": "as trained", "after": "temperature-scaled"}
 
 
-def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Pool the bins of all seeds.
 
     Returns
     -------
     DataFrame
-        A row per model, gamma, variant and bin of at least FEWEST samples: count and share of samples over
-        all seeds, mean confidence and accuracy in the bin, lowest and highest accuracy of a seed.
+        A row per model, gamma, variant and bin of at least FEWEST samples: count and share of
+        samples over all seeds, mean confidence and accuracy in the bin, lowest and highest accuracy of a seed.
     """
     keys = ["model", "gamma", "variant", "bin"]
+    reliability = tables["reliability"]
     bins = reliability[
         reliability["gamma"].notna()
         & reliability["variant"].isin(list(VARIANTS))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting import curvature
 
 
-def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per run and loss: model, gamma, seed, hessian_of, trace (nats)."""
-    return curvature.prepare(runs, "trace")
+    return curvature.prepare(tables["runs"], "trace")
 
 
 def draw(data: pd.DataFrame) -> Figure:

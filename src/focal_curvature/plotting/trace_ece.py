@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -9,8 +11,9 @@ from focal_curvature.plotting import curvature
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels, plain_log_ticks
 
 
-def prepare(runs: pd.DataFrame, reliability: pd.DataFrame) -> pd.DataFrame:
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per run and loss: model, gamma, seed, hessian_of, trace (nats), ece, floor."""
+    runs = tables["runs"]
     scores = runs[["model", "gamma", "seed", "ece", "noise_floor", "noise_floor_95"]]
     return curvature.prepare(runs, "trace").merge(scores, on=["model", "gamma", "seed"])
 

@@ -113,6 +113,16 @@ def test_randomness_in_the_model_is_found():
         estimate(net, focal(0), *samples(), ENGINE, seed=0)
 
 
+def test_a_model_that_reads_its_own_values_is_refused():
+    class Reads(nn.Module):
+        def forward(self, x):
+            return x * float(x.detach().mean())
+
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), Reads())
+    with pytest.raises(ValueError, match="into a Python number"):
+        Operator(problem(net))
+
+
 def test_a_non_finite_product_names_its_layer():
     class Naive(nn.Module):
         def forward(self, logits, labels):

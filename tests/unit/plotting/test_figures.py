@@ -47,10 +47,46 @@ def reliability():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("figure", plotting.FIGURES)
-def test_each_figure_is_drawn_from_its_table_the_same_twice(figure, runs, reliability, tmp_path):
+@pytest.fixture
+def tables(runs, reliability):
+    cells = [
+        {"model": model, "gamma": gamma, "seed": 0, "hessian_of": loss}
+        for model in ("cnn", "resnet")
+        for gamma in (0.0, 2.0)
+        for loss in common.LOSS_LABELS
+    ]
+    steps = np.linspace(-0.5, 0.5, 5)
+    return {
+        "runs": runs,
+        "reliability": reliability,
+        "spectrum": pd.DataFrame(
+            cell | {"probe": probe, "eigenvalue": e, "weight": w}
+            for cell in cells
+            for probe in (0, 1)
+            for e, w in ((-0.01, 0.1), (0.0, 0.8), (1.0, 0.1))
+        ),
+        "lines": pd.DataFrame(
+            cell | {"direction": d, "step": s, "loss": 0.1 + s * s}
+            for cell in cells
+            for d in ("top eigenvector", "random")
+            for s in steps
+        ),
+        "plane": pd.DataFrame(
+            cell | {"x": x, "y": y, "loss": 0.1 + x * x + 2 * y * y}
+            for cell in cells
+            for x in steps
+            for y in steps
+        ),
+    }
+
+
+FIGURES = plotting.FIGURES + plotting.GEOMETRY_FIGURES
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_each_figure_is_drawn_from_its_table_the_same_twice(figure, tables, tmp_path):
     data = tmp_path / "data.csv"
-    plotting.load(figure).prepare(runs, reliability).to_csv(data, index=False)
+    plotting.load(figure).prepare(tables).to_csv(data, index=False)
     outputs = [tmp_path / f"{name}.{kind}" for name in ("one", "two") for kind in ("pdf", "png")]
     plotting.draw(figure, data, outputs[:2])
     plotting.draw(figure, data, outputs[2:])
@@ -67,7 +103,7 @@ def test_failed_runs_and_other_losses_are_not_drawn(runs):
 
 
 def test_curvature_table_keeps_every_seed_and_both_losses(runs):
-    table = plotting.load("trace").prepare(runs, None)
+    table = plotting.load("trace").prepare({"runs": runs})
     assert len(table) == 2 * 2 * 3 * 3
     wanted = runs.query("model == 'cnn' and gamma == 1 and seed == 2")["trace_cross_entropy"].item()
     query = "model == 'cnn' and gamma == 1 and seed == 2 and hessian_of == 'cross_entropy'"
@@ -75,7 +111,7 @@ def test_curvature_table_keeps_every_seed_and_both_losses(runs):
 
 
 def test_reliability_pools_seeds_by_their_counts(reliability):
-    table = plotting.load("reliability").prepare(None, reliability)
+    table = plotting.load("reliability").prepare({"reliability": reliability})
     assert set(table["variant"]) == {"before", "after"}
     low = table.query("variant == 'before' and bin == 0").iloc[0]
     assert low["accuracy"] == pytest.approx((10 * 0.2 + 30 * 0.8) / 40)
@@ -85,14 +121,23 @@ def test_reliability_pools_seeds_by_their_counts(reliability):
 
 def test_bins_of_few_samples_are_not_shown(reliability):
     few = reliability.assign(count=reliability["count"].where(reliability["bin"] == 0, 3))
-    assert set(plotting.load("reliability").prepare(None, few)["bin"]) == {0}
+    assert set(plotting.load("reliability").prepare({"reliability": few})["bin"]) == {0}
 
 
-def test_committed_figures_are_redrawn_from_their_tables_alone(runs, reliability, tmp_path):
+def test_smoothed_spectrum_keeps_each_nodes_share(tables):
+    table = plotting.load("spectrum").prepare(tables)
+    line = table.query("model == 'cnn' and gamma == 0 and hessian_of == 'objective'")
+    place = np.arcsinh(line["eigenvalue"] / 1e-3)
+    assert np.trapezoid(line["density"], place) == pytest.approx(1, abs=1e-3)
+    outlier = line["eigenvalue"] > 0.3
+    assert np.trapezoid(line["density"][outlier], place[outlier]) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_committed_figures_are_redrawn_from_their_tables_alone(tables, tmp_path):
     folder = tmp_path / "paper_figures" / "toy"
     (folder / "data").mkdir(parents=True)
-    for figure in plotting.FIGURES:
-        table = plotting.load(figure).prepare(runs, reliability)
+    for figure in FIGURES:
+        table = plotting.load(figure).prepare(tables)
         table.to_csv(folder / "data" / f"{figure}.csv", index=False)
     code = f"""
 import runpy, sys
@@ -104,4 +149,4 @@ assert "snakemake" not in sys.modules
     source = Path(plotting.__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(source)})
     made = {file.name for file in folder.iterdir() if file.is_file()}
-    assert made == {f"{figure}.{kind}" for figure in plotting.FIGURES for kind in ("pdf", "png")}
+    assert made == {f"{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png")}

@@ -1,0 +1,89 @@
+"""The closer look: spectra, losses around the weights, the two estimators side by side."""
+
+import numpy as np
+import pytest
+import torch
+
+from focal_curvature.curvature import geometry
+from focal_curvature.curvature.problem import Problem
+from focal_curvature.losses.focal import focal
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3))
+
+
+@pytest.fixture(scope="module")
+def samples():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(40, 4, generator=generator), torch.arange(40) % 3
+
+
+@pytest.fixture(scope="module")
+def problems(net, samples):
+    losses = {"objective": focal(2), "cross_entropy": focal(0)}
+    return {
+        name: Problem.of(net, loss, *samples, dtype=torch.float64) for name, loss in losses.items()
+    }
+
+
+def exact_hessian(problem):
+    theta = torch.cat([p.flatten() for p in problem.parameters])
+
+    def mean_loss(theta):
+        logits = problem.logits(problem.split(theta), problem.inputs)
+        return problem.loss(logits, problem.labels).mean()
+
+    return torch.autograd.functional.hessian(mean_loss, theta)
+
+
+def test_spectrum_of_full_length_has_the_exact_extremes(problems):
+    problem = problems["objective"]
+    rows = geometry.spectrum(problem, seed=0, probes=2, steps=problem.size)
+    exact = torch.linalg.eigvalsh(exact_hessian(problem)).numpy()
+    for probe in (0, 1):
+        nodes = [row for row in rows if row["probe"] == probe and row["weight"] > 1e-9]
+        assert sum(row["weight"] for row in nodes) == pytest.approx(1)
+        found = sorted(row["eigenvalue"] for row in nodes)
+        assert (found[0], found[-1]) == pytest.approx((exact[0], exact[-1]), rel=1e-6)
+
+
+def test_lines_meet_at_the_weights_and_bend_as_the_hessian_says(problems):
+    lines, plane = geometry.surroundings(problems, seed=0, reach=1e-3, resolution=3, surface=True)
+    for name, problem in problems.items():
+        hessian = exact_hessian(problem)
+        logits = problem.logits(problem.parameters, problem.inputs)
+        here = problem.loss(logits, problem.labels).mean().item()
+        for direction in ("top eigenvector", "random"):
+            below, middle, above = (
+                row["loss"]
+                for row in lines
+                if row["hessian_of"] == name and row["direction"] == direction
+            )
+            assert middle == pytest.approx(here, rel=1e-9)
+            bend = (above - 2 * middle + below) / 1e-6
+            if name == "objective" and direction == "top eigenvector":
+                weights = [p for p in problem.parameters if p.ndim > 1]
+                length = torch.cat([w.flatten() for w in weights]).norm().item()
+                top = torch.linalg.eigvalsh(hessian)[-1].item()
+                assert bend == pytest.approx(top * length**2, rel=1e-2)
+        centre = [r["loss"] for r in plane if r["hessian_of"] == name and r["x"] == r["y"] == 0]
+        assert centre == [pytest.approx(here, rel=1e-9)]
+    assert len(plane) == 2 * 9
+    assert geometry.surroundings(problems, seed=0, reach=1, resolution=3, surface=False)[1] == []
+
+
+def test_both_estimators_agree_with_the_exact_hessian(net, samples, problems):
+    row = geometry.compare(
+        net, focal(2), *samples, {"probes": 200, "tolerance": 1e-3, "dtype": "float64"}, seed=0
+    )
+    hessian = exact_hessian(problems["objective"])
+    top, trace = torch.linalg.eigvalsh(hessian)[-1].item(), hessian.trace().item()
+    for name in ("pyhessian", "engine"):
+        assert row[f"{name}_top_eigenvalue"] == pytest.approx(top, rel=1e-2)
+        slack = 3 * row[f"{name}_trace_stderr"] + 1e-6 * abs(trace)
+        assert abs(row[f"{name}_trace"] - trace) < slack
+        assert row[f"{name}_seconds"] > 0
+    assert np.isfinite(row["trace_difference_in_stderr"])

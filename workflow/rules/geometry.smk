@@ -1,0 +1,28 @@
+rule geometry:
+    input:
+        sources("curvature.geometry", "training"),
+        dataset=DATASET_FILES,
+        splits=SPLIT_FILES,
+        model=[f"{run}/model.pt" for run in GEOMETRY_RUNS],
+        run=[f"{run}/run.json" for run in GEOMETRY_RUNS],
+    output:
+        spectrum=f"{RESULTS}/geometry/{{model}}/spectrum.csv",
+        lines=f"{RESULTS}/geometry/{{model}}/lines.csv",
+        plane=f"{RESULTS}/geometry/{{model}}/plane.csv",
+        estimators=f"{RESULTS}/geometry/{{model}}/estimators.csv",
+    log:
+        f"{RESULTS}/logs/geometry/{{model}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/geometry/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: config["threads"]
+    resources:
+        gpu=GPU,
+    params:
+        geometry=config["geometry"],
+        settings=config["curvature"],
+    message:
+        "Look closer at the loss surface of {wildcards.model}"
+    script:
+        "../scripts/geometry.py"

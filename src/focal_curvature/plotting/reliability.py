@@ -20,7 +20,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     -------
     DataFrame
         A row per model, gamma, variant and bin of at least FEWEST samples: count and share of
-        samples over all seeds, mean confidence and accuracy in the bin, lowest and highest accuracy of a seed.
+        samples over all seeds, mean confidence and accuracy in the bin, lowest and highest accuracy
+        of a seed.
     """
     keys = ["model", "gamma", "variant", "bin"]
     reliability = tables["reliability"]

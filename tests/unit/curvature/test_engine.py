@@ -6,6 +6,7 @@ import json
 import math
 
 import numpy as np
+import curvlinops
 import pytest
 import torch
 from curvature_problems import (
@@ -268,6 +269,15 @@ def test_indefinite_negative_and_rank_deficient_quadratics(spectrum):
     assert abs(got.trace.estimate - sum(spectrum)) <= 3 * got.trace.stderr + 1e-6 * max(spectrum)
 
 
+def test_a_start_almost_orthogonal_to_the_top_vector_does_not_settle_on_the_second():
+    values = torch.cat([torch.tensor([1.0, 0.8]), torch.linspace(-0.1, 0.1, 200)]).double()
+    for seed in range(20):
+        start = torch.randn(202, generator=generator(seed), dtype=torch.float64)
+        start[0] *= 1e-3
+        got = lanczos(lambda v: values * v, start, tolerance=1e-2)
+        assert got.eigenvalues[0].estimate == pytest.approx(1, rel=1e-2)
+
+
 def test_a_zero_hessian_is_zero():
     got = estimate(Quadratic(torch.zeros(4, 4)), FirstLogit(), *NOTHING, ENGINE, seed=0)
     assert got.top_eigenvalue.estimate == got.trace.estimate == 0
@@ -400,7 +410,6 @@ def test_agrees_with_pyhessian():
 
 
 def test_agrees_with_curvlinops():
-    curvlinops = pytest.importorskip("curvlinops")
     net = relu_net().double().eval()
     x, y = samples()
     theirs = curvlinops.HessianLinearOperator(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 
-import numpy as np
 import curvlinops
+import numpy as np
 import pytest
 import torch
 from curvature_problems import (

@@ -37,14 +37,18 @@ DATASET_FILES = expand(
     "{folder}/{file}", folder=DATASET, file=["dataset.json", "images.npy", "labels.npy"]
 )
 SPLIT_FILES = expand(
-    "{folder}/splits/{split}.txt", folder=RESULTS, split=["train", "validation", "test"]
+    "{folder}/splits/{file}",
+    folder=RESULTS,
+    file=["train.txt", "validation.txt", "test.txt", "splits.json"],
 )
 
 # What a data set is made from: a folder or archive of the user's, registered archives, or a wheel.
 DATASET_PARAMS = {key: config["data"][key] for key in ["name", "source", "size", "sha256"]}
 ARCHIVES = {}
 if config["data"]["source"]:
-    DATASET_READER, DATASET_RAW = "data.image_folder", config["data"]["source"]
+    # Braces would be wildcards.
+    DATASET_READER = "data.image_folder"
+    DATASET_RAW = config["data"]["source"].replace("{", "{{").replace("}", "}}")
 elif config["data"]["name"] == "digits":
     DATASET_READER, DATASET_RAW = "data.digits", []
 else:

@@ -7,8 +7,14 @@ from contextlib import contextmanager
 
 import torch
 
-# Not every allocator has an exception of its own: torch on a CPU; CUDA's calls and MPS; cuBLAS.
-WORDS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+# Not every allocator has an exception of its own: torch on a CPU; oneDNN there, which does not say
+# why; CUDA's calls and MPS; cuBLAS.
+WORDS = (
+    "can't allocate memory",
+    "could not create a primitive",
+    "out of memory",
+    "ALLOC_FAILED",
+)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -204,6 +204,10 @@ def _unknown_names(config: Mapping[str, Any]) -> list[str]:
         if missing or not data["source"].isprintable():
             source = repr(data["source"]) if not data["source"].isprintable() else data["source"]
             lines.append(f"data.source: {source} does not exist: give a folder or an archive")
+        elif set(data["source"]) & set("{}"):
+            lines.append(
+                f"data.source: {data['source']} holds braces, Snakemake's wildcards: rename it"
+            )
     split, samples = config["curvature"]["split"], config["curvature"]["samples"]
     if samples is not None and data[split] is not None and samples > data[split]:
         lines.append(

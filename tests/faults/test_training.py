@@ -55,21 +55,12 @@ def test_a_job_that_outlived_its_workflow_does_not_overwrite_its_successor(tmp_p
     assert found["fresh"]
 
 
-def test_where_memory_is_short_training_says_what_to_change_and_curvature_takes_less(tmp_path):
+def test_where_memory_is_short_a_job_says_what_to_change(tmp_path):
     found = drive(tmp_path, "memory")
     assert found["train"]["code"] == 1
     lines = found["train"]["screen"].splitlines()
     assert len(lines) == 1
     assert "training.batch_size 1200: lower it" in lines[0]
-    plenty, short = found["plenty"], found["short"]
-    assert (plenty["code"], short["code"]) == (0, 0)
-    assert "out of memory" not in plenty["screen"]
-    assert "curvature.chunk is now 300" in short["screen"]
-    assert plenty["record"]["settings"].get("chunk") in (None, 1024)
-    assert 1 <= short["record"]["settings"]["chunk"] <= 300
-    for number in ("top_eigenvalue", "trace"):
-        one, two = (run["record"][number]["estimate"] for run in (plenty, short))
-        assert two == pytest.approx(one, rel=1e-5)
     assert found["none"]["code"] == 1
     assert "curvature.samples" in found["none"]["screen"].splitlines()[-1]
     assert "Traceback" not in json.dumps([run["screen"] for run in found.values()])

@@ -46,9 +46,7 @@ SPLIT_FILES = expand(
 DATASET_PARAMS = {key: config["data"][key] for key in ["name", "source", "size", "sha256"]}
 ARCHIVES = {}
 if config["data"]["source"]:
-    # Braces would be wildcards.
-    DATASET_READER = "data.image_folder"
-    DATASET_RAW = config["data"]["source"].replace("{", "{{").replace("}", "}}")
+    DATASET_READER, DATASET_RAW = "data.image_folder", config["data"]["source"]
 elif config["data"]["name"] == "digits":
     DATASET_READER, DATASET_RAW = "data.digits", []
 else:

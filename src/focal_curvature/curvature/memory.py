@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -54,5 +55,6 @@ def estimate_within_memory(
             )
         chunk = max(min(chunk, len(labels)) // 2, 1)
         logger.warning("out of memory on %s: curvature.chunk is now %d", inputs.device, chunk)
+        gc.collect()
         if inputs.is_cuda:
             torch.cuda.empty_cache()

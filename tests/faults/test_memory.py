@@ -20,8 +20,9 @@ ENDS = {
 
 @pytest.fixture
 def problem():
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 3)).double()
     return model, focal(2.0), torch.randn(40, 1, 4, 4).double(), torch.arange(40) % 3
 
 
@@ -46,8 +47,8 @@ def test_the_chunk_is_halved_and_the_result_is_the_same(problem, monkeypatch, es
         "estimator": estimator,
         "dtype": "float64",
         "probes": 4,
-        "max_iterations": 200,
-        "tolerance": 1e-8,
+        "max_iterations": 100,
+        "tolerance": 1e-4,
     }
     plain, used = memory.estimate_within_memory(*problem, settings, 0)
     assert used["chunk"] == 1024
@@ -55,8 +56,8 @@ def test_the_chunk_is_halved_and_the_result_is_the_same(problem, monkeypatch, es
     short, used = memory.estimate_within_memory(*problem, settings, 0)
     assert tried == [1024, 20, 10, 5]
     assert used == settings | {"chunk": 5}
-    assert short.top_eigenvalue.estimate == pytest.approx(plain.top_eigenvalue.estimate, rel=1e-9)
-    assert short.trace.estimate == pytest.approx(plain.trace.estimate, rel=1e-9)
+    assert short.top_eigenvalue.estimate == pytest.approx(plain.top_eigenvalue.estimate, rel=1e-6)
+    assert short.trace.estimate == pytest.approx(plain.trace.estimate, rel=1e-6)
 
 
 def test_it_ends_with_one_sample_and_a_remedy(problem, monkeypatch):

@@ -127,6 +127,7 @@ def test_training_goes_on_from_its_checkpoint_when_everything_was_killed(workflo
     run = workflow.run("focal-2/seed0")
     (run / "model.pt").unlink()
     workflow.run("focal-2/seed0/curvature", "objective.json").unlink()
+    (workflow.folder / TABLE).unlink()
     code = workflow.interrupt(signum, (run / "checkpoint.pt").exists)
     assert code != 0
     assert (run / "checkpoint.pt").exists()
@@ -217,7 +218,7 @@ def test_a_full_disk_fails_one_run_and_the_same_command_goes_on(workflow):
     private = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "-r"]
     if subprocess.run([*private, "true"], capture_output=True).returncode:
         pytest.skip("this machine grants no private mounts")
-    forget(workflow, "model.pt")
+    forget(workflow, "model.pt", "curvature/objective.json")
     done = subprocess.run(
         [*private, "bash", "-c", FULL, sys.executable],
         cwd=workflow.folder,
@@ -261,7 +262,8 @@ def test_what_may_not_be_read_or_written_is_named(workflow, tmp_path_factory, pa
     shutil.copytree(workflow.folder, copy, symlinks=True)
     try:
         environment |= {"HOME": str(copy), "XDG_CACHE_HOME": str(copy / "cache")}
-        (copy / "results/digits/small_cnn/focal-2/seed0/model.pt").unlink()
+        for file in ("model.pt", "curvature/objective.json"):
+            (copy / "results/digits/small_cnn/focal-2/seed0" / file).unlink()
         (copy / TABLE).unlink()
         if person:
             subprocess.run(["chown", "-R", "65534:65534", copy], check=True)

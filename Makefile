@@ -1,17 +1,26 @@
-# `make reproduce`: the figures. `make test`: linters and tests. Both make what they need first.
+# `make reproduce`: the figures. `make resume`: goes on after a kill. `make test`: linters and tests.
+# Each makes what it needs first.
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= all
 SNAKEMAKE = $(VENV)/bin/snakemake
+# More for snakemake, such as ARGS="--configfile config/smoke.yaml".
+ARGS ?=
 REPORT = results/digits/report.html
 
-.PHONY: reproduce figures test lint lock clean
+.PHONY: reproduce resume figures test lint lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/installed
 	$(SNAKEMAKE) --cores $(CORES)
 	@[ $(REPORT) -nt results/digits/runs.csv ] || $(SNAKEMAKE) --report $(REPORT)
 	@echo "Made:"; ls paper_figures/digits/*.p* paper_figures/digits/tables/* $(REPORT)
+
+# Goes on after Snakemake itself was killed, which leaves its lock on the folder behind. Not while
+# another Snakemake works here.
+resume: $(VENV)/installed
+	$(SNAKEMAKE) --unlock
+	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
 
 # Redraws every committed figure from the committed tables alone; trains nothing.
 figures: $(VENV)/installed

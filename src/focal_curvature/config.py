@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from focal_curvature import registry
 from focal_curvature.data import names as dataset_names
-from focal_curvature.runs import objectives
+from focal_curvature.runs import Objective, objectives
 
 _TYPES = {
     "object": "a mapping",
@@ -28,6 +28,9 @@ _TYPES = {
     "boolean": "true or false",
     "null": "null",
 }
+
+
+LONGEST = 200  # characters of an objective's folder; file systems take 255 bytes
 
 
 class ConfigError(ValueError):
@@ -54,8 +57,13 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]
     ConfigError
         If anything is not allowed.
     """
-    problems = [line for error in _errors(config, schema) for line in _lines(error)]
-    problems += _not_finite(config)
+    try:
+        problems = _not_plain(config)
+    except RecursionError:
+        raise ConfigError(
+            "the configuration contains itself: write it without YAML's * and &"
+        ) from None
+    problems += [line for error in _errors(config, schema) for line in _lines(error)]
     if not problems:
         complete = _with_defaults(_one_spelling(config), schema)
         problems += _inconsistent(complete)
@@ -72,8 +80,17 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]
     return complete
 
 
+# A JSON schema takes 60.0 for an integer; Python's range does not.
+_Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
 def _errors(instance: Any, schema: Mapping[str, Any]) -> list[ValidationError]:
-    return sorted(Draft202012Validator(schema).iter_errors(instance), key=lambda e: e.json_path)
+    return sorted(_Validator(schema).iter_errors(instance), key=lambda e: e.json_path)
 
 
 def _with_defaults(instance: dict[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,6 +154,10 @@ def _lines(error: ValidationError) -> Iterator[str]:
             yield f"{prefix}{value!r} holds {', '.join(twice)} twice: every value once"
         case "minItems" | "minProperties":
             yield f"{prefix}is empty: at least {rule} must be given"
+        case "maxLength":
+            yield f"{prefix}{value[:20]!r}... has {len(value)} characters: at most {rule}"
+        case "not":
+            yield f"{prefix}{value!r} is taken: choose another name"
         case "pattern":
             yield f"{prefix}{value!r} is not allowed: it must match {rule}"
         case _:
@@ -145,6 +166,8 @@ def _lines(error: ValidationError) -> Iterator[str]:
 
 def _number_hint(value: Any) -> str:
     """Say what to write for a number that YAML 1.1 reads as text, such as 5e-4."""
+    if isinstance(value, float) and value.is_integer():
+        return f": write {value:.0f}"
     if not isinstance(value, str):
         return ""
     try:
@@ -158,10 +181,12 @@ def _number_hint(value: Any) -> str:
     return f": YAML reads it as text, write {number!r} without quotes"
 
 
-def _not_finite(node: Any, path: tuple[Any, ...] = ()) -> list[str]:
-    """Find .nan and .inf, which pass a schema's ranges."""
+def _not_plain(node: Any, path: tuple[Any, ...] = ()) -> list[str]:
+    """Find what a schema lets pass and JSON has no word for: .nan, .inf, dates, bytes, sets."""
     if isinstance(node, float) and not math.isfinite(node):
         return [f"{_where(path)}: {node} is not allowed: numbers must be finite"]
+    if node is not None and not isinstance(node, Mapping | list | str | int | float):
+        return [f"{_where(path)}: {node!r} is not allowed: quote it to make it text"]
     items = (
         node.items()
         if isinstance(node, Mapping)
@@ -169,7 +194,7 @@ def _not_finite(node: Any, path: tuple[Any, ...] = ()) -> list[str]:
         if isinstance(node, list)
         else ()
     )
-    return [line for key, value in items for line in _not_finite(value, (*path, key))]
+    return [line for key, value in items for line in _not_plain(value, (*path, key))]
 
 
 def _inconsistent(config: Mapping[str, Any]) -> list[str]:
@@ -180,8 +205,23 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         lines.append(f"data.name: {registry.unknown(data['name'], known)}, or give data.source")
     if data["source"] is not None and data["name"] in known:
         lines.append(f"data.name: '{data['name']}' is a known data set: name your own otherwise")
-    if data["source"] is not None and not Path(data["source"]).exists():
-        lines.append(f"data.source: {data['source']} does not exist: give a folder or an archive")
+    if data["source"] is not None:
+        try:
+            missing = not Path(data["source"]).exists()
+        except (OSError, ValueError):  # too long, no permission, a zero byte
+            missing = True
+        if missing or not data["source"].isprintable():
+            source = repr(data["source"]) if not data["source"].isprintable() else data["source"]
+            lines.append(f"data.source: {source} does not exist: give a folder or an archive")
+        elif set(data["source"]) & set("{}"):
+            lines.append(
+                f"data.source: {data['source']} holds braces, Snakemake's wildcards: rename it"
+            )
+    split, samples = config["curvature"]["split"], config["curvature"]["samples"]
+    if samples is not None and data[split] is not None and samples > data[split]:
+        lines.append(
+            f"curvature.samples: {samples} is more than data.{split} has: at most {data[split]}"
+        )
     geometry = config["geometry"]
     if geometry and geometry["seed"] not in config["seeds"]:
         lines.append(f"geometry.seed: {geometry['seed']} is none of seeds: {config['seeds']}")
@@ -189,12 +229,42 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         where = "objectives" if kind == "losses" else kind
         for key, settings in section.items():
             try:
-                registry.source_file(registry.import_path(kind, settings.get("factory", key)))
+                factory = registry.import_path(kind, settings.get("factory", key))
+                signature = registry.parameters(factory)
             except ValueError as error:
                 lines.append(f"{where}.{key}: {error}")
+                continue
+            if signature:
+                given = settings["arguments"] if kind == "models" else settings.keys() - {"factory"}
+                place = f"{where}.{key}" + (".arguments" if kind == "models" else "")
+                lines += _misfits(place, given, *signature, 3 if kind == "models" else 0)
     if not lines:
-        slugs = [objective.slug for objective in objectives(config)]
+        found = objectives(config)
+        lines += [_too_long(objective) for objective in found if len(objective.slug) > LONGEST]
+        slugs = [objective.slug for objective in found]
         twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
         if twice:
             lines.append(f"objectives: {', '.join(twice)} is there twice: every objective once")
     return lines
+
+
+def _misfits(
+    place: str, given: Iterable[str], names: list[str], needed: list[str], data: int
+) -> list[str]:
+    """Say which arguments a factory does not take or lacks; the first ``data`` are the data's."""
+    own = names[data:]
+    takes = f"it takes {', '.join(own)}" if own else "it takes none"
+    lines = []
+    for name in sorted(set(given) - set(own)):
+        near = registry.unknown(name, own) if own else f"{name!r} is unknown: {takes}"
+        lines.append(f"{place}.{name}: {near}")
+    lines += [f"{place}.{name}: is missing: {takes}" for name in needed[data:] if name not in given]
+    return lines
+
+
+def _too_long(objective: Objective) -> str:
+    slug = objective.slug
+    return (
+        f"objectives.{objective.name}: {slug[:20]}... would name a folder with {len(slug)} "
+        f"characters, at most {LONGEST}: give fewer digits"
+    )

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+logger = logging.getLogger(__name__)
+
+REMEDY = "delete it and run again"
+PARTIAL = ".part"  # ends the names of files that are being written
 
 
 @contextmanager
@@ -20,9 +27,14 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
     Nothing is left behind when the body raises; a killed process leaves at most a hidden
     temporary file, never half of ``path``.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; names ``path``, also where the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -32,9 +44,38 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)
         Path(temporary).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Wait until no other process has ``folder``, and clear what killed ones left half-written.
+
+    A job can outlive the workflow that started it. Without this, it could write its result over
+    that of the job which took its place, under other settings. The kernel holds the lock and ends
+    it with the process; file systems that lock no folders go without.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.warning("%s: waiting for another process that still works there", folder)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.warning("%s cannot be locked (%s)", folder, error)
+        else:
+            for left in folder.glob(f".*{PARTIAL}"):
+                left.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -62,6 +103,33 @@ def write_csv(
     writer.writerows(rows)
     with write_atomically(path) as stream:
         stream.write(text.getvalue().encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged; names it.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be read ({error}): {REMEDY}") from error
+
+
+def verify(path: Path, expected: str) -> None:
+    """Refuse a file whose content is not what its maker recorded.
+
+    Raises
+    ------
+    ValueError
+        If its SHA-256 is another one; names the file and the remedy.
+    """
+    found = sha256(path)
+    if found != expected:
+        raise ValueError(f"{path}: sha256 is {found}, expected {expected}: {REMEDY}")
 
 
 def sha256(file: Path) -> str:

@@ -78,9 +78,50 @@ def source_file(path: str) -> Path:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         spec = None
+    except Exception as error:  # a package that fails when imported may raise anything
+        raise ValueError(f"{path}: {module} cannot be imported: {error}") from error
     if spec is None or spec.origin is None:
         raise ValueError(f"{path}: no module named {module}")
     return Path(spec.origin)
+
+
+def parameters(path: str) -> tuple[list[str], list[str]] | None:
+    """Return the names that a factory takes, and those among them that it needs.
+
+    Read from the source text, without importing it; of a class, its ``__init__``'s. None where the
+    text does not tell: the factory is defined elsewhere, or takes any name.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module, or it is not valid Python.
+    """
+    file, name = source_file(path), path.partition(":")[2]
+    if file.suffix != ".py":
+        return None
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except SyntaxError as error:
+        raise ValueError(f"{path}: {file.name}, line {error.lineno}: {error.msg}") from error
+    for node in body:
+        if getattr(node, "name", None) == name:
+            skip = 0
+            if isinstance(node, ast.ClassDef):
+                inits = (n for n in node.body if getattr(n, "name", None) == "__init__")
+                node, skip = next(inits, None), 1
+            if not isinstance(node, ast.FunctionDef) or node.args.kwarg:
+                return None
+            given = node.args
+            ordered = [argument.arg for argument in given.posonlyargs + given.args]
+            needed = ordered[: len(ordered) - len(given.defaults)]
+            needed += [
+                argument.arg
+                for argument, default in zip(given.kwonlyargs, given.kw_defaults, strict=True)
+                if default is None
+            ]
+            names = ordered + [argument.arg for argument in given.kwonlyargs]
+            return names[skip:], needed[skip:]
+    return None
 
 
 def unknown(name: str, known: dict[str, Any] | list[str]) -> str:

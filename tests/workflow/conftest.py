@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "workflow", "src", "config", "config.yaml", "environment.yml")
+PARTS = ("Snakefile", "workflow", "profiles", "src", "config", "config.yaml", "environment.yml")
 
 
 class Checkout:

@@ -37,7 +37,9 @@ DATASET_FILES = expand(
     "{folder}/{file}", folder=DATASET, file=["dataset.json", "images.npy", "labels.npy"]
 )
 SPLIT_FILES = expand(
-    "{folder}/splits/{split}.txt", folder=RESULTS, split=["train", "validation", "test"]
+    "{folder}/splits/{file}",
+    folder=RESULTS,
+    file=["train.txt", "validation.txt", "test.txt", "splits.json"],
 )
 
 # What a data set is made from: a folder or archive of the user's, registered archives, or a wheel.

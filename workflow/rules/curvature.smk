@@ -1,6 +1,6 @@
 rule curvature:
     input:
-        run_sources("curvature", "training"),
+        run_sources("curvature.memory", "training"),
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
         model=per_job("curvature", "model.pt"),

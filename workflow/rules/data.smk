@@ -46,6 +46,7 @@ rule splits:
         train=f"{RESULTS}/splits/train.txt",
         validation=f"{RESULTS}/splits/validation.txt",
         test=f"{RESULTS}/splits/test.txt",
+        about=f"{RESULTS}/splits/splits.json",
     log:
         f"{RESULTS}/logs/splits.log",
     benchmark:

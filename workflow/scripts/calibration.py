@@ -1,13 +1,12 @@
 """Score the calibration of trained models from their logits."""
 
-import json
 from pathlib import Path
 
 import job
 import numpy as np
 
 from focal_curvature.calibration import score
-from focal_curvature.files import write_csv, write_json
+from focal_curvature.files import read_json, sha256, verify, write_csv, write_json
 from focal_curvature.runs import RunSpec
 from focal_curvature.seeds import derive_seed
 
@@ -20,12 +19,13 @@ def main(snakemake):
         snakemake.output.reliability,
         strict=True,
     ):
-        run = json.loads(Path(run_file).read_text())
+        run = read_json(Path(run_file))
         spec = RunSpec.from_dict(run["spec"])
         record = {"run": spec.folder, "status": run["status"]}
         rows = []
         if run["status"] == "completed":
-            with np.load(logits_file) as arrays:
+            verify(Path(logits_file), run["sha256"]["logits.npz"])
+            with np.load(logits_file, allow_pickle=False) as arrays:
                 result = score(
                     arrays["test_logits"],
                     arrays["test_labels"],
@@ -37,8 +37,9 @@ def main(snakemake):
                 )
             record |= result.to_dict()
             rows = list(result.reliability)
-        write_json(Path(scores_file), record)
         write_csv(Path(reliability_file), rows, columns=RELIABILITY_COLUMNS)
+        record["sha256"] = {"reliability.csv": sha256(Path(reliability_file))}
+        write_json(Path(scores_file), record)
 
 
 RELIABILITY_COLUMNS = ["variant", "bin", "lower", "upper", "count", "confidence", "accuracy", "gap"]

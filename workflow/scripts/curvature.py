@@ -1,7 +1,5 @@
 """Measure the curvature of trained models, under their own objective and under cross-entropy."""
 
-import hashlib
-import json
 import logging
 import time
 from pathlib import Path
@@ -9,9 +7,9 @@ from pathlib import Path
 import job
 
 from focal_curvature import provenance
-from focal_curvature.curvature import estimate
+from focal_curvature.curvature.memory import estimate_within_memory
 from focal_curvature.data import tensors
-from focal_curvature.files import write_json
+from focal_curvature.files import exclusive, read_json, verify, write_json
 from focal_curvature.runs import CROSS_ENTROPY, RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.training import (
@@ -24,6 +22,11 @@ from focal_curvature.training import (
 
 
 def main(snakemake):
+    with exclusive(Path(snakemake.output[0]).parent):
+        measure_cell(snakemake)
+
+
+def measure_cell(snakemake):
     settings = dict(snakemake.params.settings)
     split, samples = settings.pop("split"), settings.pop("samples")
     deterministic(snakemake.threads)
@@ -40,7 +43,9 @@ def main(snakemake):
         snakemake.output.cross_entropy,
         strict=True,
     ):
-        run = json.loads(Path(run_file).read_text())
+        run = read_json(Path(run_file))
+        weights_sha256 = run["sha256"]["model.pt"]
+        verify(Path(model_file), weights_sha256)
         spec = RunSpec.from_dict(run["spec"])
         model = build_model(spec, data, device)
         model.load_state_dict(load_weights(Path(model_file), device))
@@ -50,35 +55,47 @@ def main(snakemake):
             record = {
                 "run": spec.folder,
                 "status": run["status"],
+                "reason": run["reason"],
                 "loss": objective.slug,
                 "split": split,
                 "samples_sha256": chosen.sha256,
+                "settings": settings,
             }
             if run["status"] == "completed":
                 if objective.slug not in results:
                     seed = derive_seed("curvature", spec.model, spec.seed)
-                    results[objective.slug] = estimate(
-                        model, build_loss(objective), images, labels, settings, seed
-                    ).to_dict()
-                    found = results[objective.slug]
-                    logging.info(
-                        "%s, Hessian of %s: top eigenvalue %.4g, trace %.4g +- %.2g",
-                        spec.folder,
-                        objective.slug,
-                        found["top_eigenvalue"]["estimate"],
-                        found["trace"]["estimate"],
-                        found["trace"]["stderr"],
+                    results[objective.slug] = measure(
+                        f"{spec.folder}, Hessian of {objective.slug}",
+                        (model, build_loss(objective), images, labels, settings, seed),
                     )
                 record |= results[objective.slug]
             record |= {
-                "settings": settings,
-                "weights_sha256": hashlib.sha256(Path(model_file).read_bytes()).hexdigest(),
+                "weights_sha256": weights_sha256,
                 "device": provenance.device_name(device),
                 "threads": snakemake.threads,
                 "seconds": round(time.perf_counter() - started, 3),
                 **provenance.collect(),
             }
             write_json(Path(output), record)
+
+
+def measure(name, arguments):
+    """Estimate, and say so; a Hessian that is not finite is a finding, not an end of the job."""
+    try:
+        result, settings = estimate_within_memory(*arguments)
+    except FloatingPointError as error:
+        logging.error("%s: %s", name, error)
+        return {"status": "failed", "reason": str(error)}
+    found = result.to_dict()
+    eigenvalue, trace = found["top_eigenvalue"], found["trace"]
+    logging.info(
+        "%s: top eigenvalue %.4g, trace %.4g +- %.2g",
+        name,
+        eigenvalue["estimate"],
+        trace["estimate"],
+        trace["stderr"],
+    )
+    return {**found, "settings": settings}
 
 
 if "snakemake" in globals():

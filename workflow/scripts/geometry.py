@@ -1,6 +1,5 @@
 """Look closer at one model's runs of one seed: spectra, losses around the weights, estimators."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import job
 from focal_curvature.curvature.geometry import compare, spectrum, surroundings
 from focal_curvature.curvature.problem import Problem
 from focal_curvature.data import tensors
-from focal_curvature.files import write_csv
+from focal_curvature.files import read_json, verify, write_csv
 from focal_curvature.runs import CROSS_ENTROPY, RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.training import (
@@ -32,8 +31,9 @@ def main(snakemake):
     chosen = tensors.subset(data.splits[split], samples).split
     runs = []
     for model_file, run_file in zip(snakemake.input.model, snakemake.input.run, strict=True):
-        run = json.loads(Path(run_file).read_text())
+        run = read_json(Path(run_file))
         if run["status"] == "completed":
+            verify(Path(model_file), run["sha256"]["model.pt"])
             runs.append((RunSpec.from_dict(run["spec"]), Path(model_file)))
     gammas = [spec.objective.gamma for spec, _ in runs]
     tables = {"spectrum": [], "lines": [], "plane": [], "estimators": []}

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 # What bad input or a bad setting raises: its message is enough, a traceback would bury it.
-EXPECTED = (ValueError, OSError, FloatingPointError)
+EXPECTED = (ValueError, OSError, FloatingPointError, MemoryError)
+
+# Exit status of a job that was asked to stop (SIGTERM) and has kept its work: EX_TEMPFAIL.
+STOPPED = 75
 
 # The library of this checkout, and modules of the user's own beside the Snakefile.
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path.cwd())]
@@ -28,6 +31,8 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
         force=True,
     )
     logging.captureWarnings(True)
+    # On a full disk the log is lost; the screen is not, and a traceback per line would bury it.
+    logging.raiseExceptions = False
     try:
         main(snakemake)
     except EXPECTED as error:

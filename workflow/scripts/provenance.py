@@ -1,20 +1,19 @@
 """Record what an experiment's results were made with, and what they cost."""
 
-import json
 from pathlib import Path
 
 import job
 
 from focal_curvature.analysis import cost
-from focal_curvature.files import write_json
+from focal_curvature.files import read_json, write_json
 
 
 def main(snakemake):
     runs, curvatures = (
-        [json.loads(Path(file).read_text()) for file in files]
+        [read_json(Path(file)) for file in files]
         for files in (snakemake.input.run, snakemake.input.objective)
     )
-    dataset = json.loads(Path(snakemake.input.dataset).read_text())
+    dataset = read_json(Path(snakemake.input.dataset))
     write_json(Path(snakemake.output[0]), cost.provenance(runs, curvatures, dataset))
 
 

@@ -1,29 +1,32 @@
 """Gather all runs' records in one table, and their reliability tables in another."""
 
-import json
 from pathlib import Path
 
 import job
 import pandas as pd
 
 from focal_curvature.analysis import tables
-from focal_curvature.files import write_atomically
+from focal_curvature.files import read_json, verify, write_atomically
 
 
 def main(snakemake):
     files = snakemake.input
-    rows = [
-        tables.run_row(
-            *(json.loads(Path(file).read_text()) for file in (run, calibration)),
-            {
-                "objective": json.loads(Path(objective).read_text()),
-                "cross_entropy": json.loads(Path(cross_entropy).read_text()),
-            },
-        )
-        for run, calibration, objective, cross_entropy in zip(
-            files.run, files.calibration, files.objective, files.cross_entropy, strict=True
-        )
-    ]
+    rows = []
+    for run, scores, reliability, objective, cross_entropy in zip(
+        files.run,
+        files.calibration,
+        files.reliability,
+        files.objective,
+        files.cross_entropy,
+        strict=True,
+    ):
+        calibration = read_json(Path(scores))
+        verify(Path(reliability), calibration["sha256"]["reliability.csv"])
+        curvatures = {
+            "objective": read_json(Path(objective)),
+            "cross_entropy": read_json(Path(cross_entropy)),
+        }
+        rows.append(tables.run_row(read_json(Path(run)), calibration, curvatures))
     outputs = {
         snakemake.output.runs: pd.DataFrame(rows),
         snakemake.output.reliability: tables.reliability(

@@ -1,5 +1,9 @@
 """Train one run."""
 
+import logging
+import signal
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -8,13 +12,31 @@ import numpy as np
 
 from focal_curvature import provenance
 from focal_curvature.data import tensors
-from focal_curvature.files import write_atomically, write_csv, write_json
+from focal_curvature.files import exclusive, sha256, write_atomically, write_csv, write_json
 from focal_curvature.runs import RunSpec
 from focal_curvature.sources import content_hash
-from focal_curvature.training import choose_device, deterministic, save_weights, train
+from focal_curvature.training import (
+    StoppedError,
+    choose_device,
+    deterministic,
+    save_weights,
+    train,
+)
 
 
 def main(snakemake):
+    terminated = threading.Event()
+    # Sent ahead of a time limit or a preemption: the epoch in progress is finished first.
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    try:
+        with exclusive(Path(snakemake.output.model).parent):
+            train_run(snakemake, terminated.is_set)
+    except StoppedError as stopped:
+        logging.warning("%s", stopped)
+        sys.exit(job.STOPPED)
+
+
+def train_run(snakemake, stop):
     started = time.perf_counter()
     files, config = snakemake.output, snakemake.config
     deterministic(snakemake.threads)
@@ -34,6 +56,7 @@ def main(snakemake):
         checkpoint=checkpoint,
         checkpoint_seconds=config["jobs"]["checkpoint_seconds"],
         fingerprint=fingerprint,
+        stop=stop,
     )
     save_weights(Path(files.model), outcome.weights)
     write_csv(Path(files.history), outcome.history)
@@ -57,6 +80,10 @@ def main(snakemake):
             "threads": snakemake.threads,
             "resumed_from_epoch": outcome.resumed_from,
             "inputs_sha256": inputs,
+            "sha256": {
+                Path(file).name: sha256(Path(file))
+                for file in (files.model, files.history, files.logits)
+            },
             "seconds": round(time.perf_counter() - started, 3),
             **provenance.collect(),
         },

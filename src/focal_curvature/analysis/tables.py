@@ -33,7 +33,8 @@ def run_row(
     dict
         Scores of the test split (fractions, nats) as they are, ``_scaled`` after temperature
         scaling and ``_psi`` with focal loss's posterior map undone; curvatures by the loss whose
-        Hessian they are of. A diverged run has no scores and no curvature.
+        Hessian they are of. A diverged run has no scores and no curvature; an estimate that
+        failed has its reason in place of its numbers.
     """
     spec = RunSpec.from_dict(run["spec"])
     row = {
@@ -57,6 +58,9 @@ def run_row(
         scores = calibration[variant] or {}
         row |= {f"{name}{suffix}": value for name, value in scores.items()}
     for loss, found in curvatures.items():
+        row[f"curvature_{loss}_reason"] = found["reason"]
+        if found["status"] != "completed":
+            continue
         eigenvalue, trace = found["top_eigenvalue"], found["trace"]
         row |= {
             f"top_eigenvalue_{loss}": eigenvalue["estimate"],

@@ -119,21 +119,25 @@ def estimate(
     inputs = inputs.to(getattr(torch, settings.dtype))
     chunks = list(zip(inputs.split(settings.chunk), labels.split(settings.chunk), strict=True))
     devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=devices), torch.cuda.device_of(inputs):
-        torch.manual_seed(seed)
-        h = _Hessian(twin, loss, chunks, names)
-        samples = h.trace(settings.probes, float("-inf"))
-        trace = Scalar.of(samples, h.products)
-        h.products = 0
-        probe = [torch.randn_like(p) for p in h.params]
-        size = math.sqrt(_dot(*[h.dataloader_hv_product(probe)[1]] * 2) / _dot(probe, probe))
-        h.scale = 1 / size if size else 1.0
-        largest, residual, steps = h.dominant(settings)
-        top = largest
-        if largest < 0:
-            h.shift = -largest * h.scale
-            top, residual, more = h.dominant(settings)
-            steps += more
+    try:
+        with torch.random.fork_rng(devices=devices), torch.cuda.device_of(inputs):
+            torch.manual_seed(seed)
+            h = _Hessian(twin, loss, chunks, names)
+            samples = h.trace(settings.probes, float("-inf"))
+            trace = Scalar.of(samples, h.products)
+            h.products = 0
+            probe = [torch.randn_like(p) for p in h.params]
+            size = math.sqrt(_dot(*[h.dataloader_hv_product(probe)[1]] * 2) / _dot(probe, probe))
+            h.scale = 1 / size if size else 1.0
+            largest, residual, steps = h.dominant(settings)
+            top = largest
+            if largest < 0:
+                h.shift = -largest * h.scale
+                top, residual, more = h.dominant(settings)
+                steps += more
+    finally:
+        # A gradient with a graph and its parameter hold each other, out of Python's sight.
+        twin.zero_grad(set_to_none=True)
     return CurvatureResult(
         top_eigenvalue=Eigenvalue(top, residual, steps, h.products, residual <= settings.tolerance),
         largest_magnitude=largest,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from focal_curvature.files import sha256, write_atomically, write_json
+from focal_curvature.files import read_json, sha256, verify, write_atomically, write_json
 
 IMAGES, LABELS, DESCRIPTION = "images.npy", "labels.npy", "dataset.json"
 
@@ -104,15 +103,13 @@ def read(folder: Path) -> Dataset:
     ValueError
         If an array is not the one that the description's checksum names.
     """
-    about = json.loads((folder / DESCRIPTION).read_text())
+    about = read_json(folder / DESCRIPTION)
     for file, expected in about["sha256"].items():
-        found = sha256(folder / file)
-        if found != expected:
-            raise ValueError(f"{folder / file}: sha256 is {found}, expected {expected}: delete it")
+        verify(folder / file, expected)
     return Dataset(
         name=about["name"],
-        images=np.load(folder / IMAGES, mmap_mode="r"),
-        labels=np.load(folder / LABELS),
+        images=np.load(folder / IMAGES, mmap_mode="r", allow_pickle=False),
+        labels=np.load(folder / LABELS, allow_pickle=False),
         classes=about["classes"],
         pools=about["pools"],
         scale=about["scale"],

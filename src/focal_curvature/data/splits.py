@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focal_curvature.data.arrays import Dataset
-from focal_curvature.files import write_atomically
+from focal_curvature.files import read_json, sha256, verify, write_atomically, write_json
 
 SPLITS = ("train", "validation", "test")
+DESCRIPTION = "splits.json"
 Indices = NDArray[np.int64]
 
 
@@ -102,12 +103,24 @@ def split(
 
 
 def write(folder: Path, splits: dict[str, Indices]) -> None:
-    """Write one text file per split, an index per line."""
+    """Write one text file per split, an index per line, and their checksums."""
+    hashes = {}
     for name in SPLITS:
-        with write_atomically(folder / f"{name}.txt") as stream:
+        file = folder / f"{name}.txt"
+        with write_atomically(file) as stream:
             np.savetxt(stream, splits[name], fmt="%d")
+        hashes[file.name] = sha256(file)
+    write_json(folder / DESCRIPTION, {"sha256": hashes})
 
 
 def read(folder: Path) -> dict[str, Indices]:
-    """Read the indices of every split, int64."""
+    """Read the indices of every split, int64.
+
+    Raises
+    ------
+    ValueError
+        If a file is not the one that was written: cut short, it would still read as a split.
+    """
+    for file, expected in read_json(folder / DESCRIPTION)["sha256"].items():
+        verify(folder / file, expected)
     return {name: np.loadtxt(folder / f"{name}.txt", dtype=np.int64, ndmin=1) for name in SPLITS}

@@ -2,10 +2,11 @@
 
 from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.devices import choose_device, deterministic
-from focal_curvature.training.loop import Outcome, build_loss, build_model, train
+from focal_curvature.training.loop import Outcome, StoppedError, build_loss, build_model, train
 
 __all__ = [
     "Outcome",
+    "StoppedError",
     "build_loss",
     "build_model",
     "choose_device",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from focal_curvature.files import write_atomically
+from focal_curvature.files import REMEDY, write_atomically
 
 
 def save_weights(path: Path, content: Mapping[str, Any]) -> None:
@@ -33,12 +34,16 @@ def load_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Te
         If the file is damaged or holds anything else.
     """
     try:
+        # torch.load itself does not look at the checksums in the file.
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is damaged")
         return torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise
     except Exception as error:  # torch raises whatever its zip reader or unpickler stumbles over
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: cannot be read ({reason}): delete it and run again") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{path}: cannot be read ({reason}): {REMEDY}") from error
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from focal_curvature.data.augment import augment
 from focal_curvature.data.tensors import Tensors
+from focal_curvature.memory import advise
 from focal_curvature.registry import resolve
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.training.checkpoints import load_checkpoint, save_weights
-from focal_curvature.training.evaluation import logits_of, scores
+from focal_curvature.training.evaluation import CHUNK, logits_of, scores
 from focal_curvature.training.schedule import learning_rate
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,11 @@ class Outcome:
 
 
 class DivergenceError(ArithmeticError):
-    """A loss or a weight is no longer finite."""
+    """A loss, a weight or an output is no longer finite."""
+
+
+class StoppedError(Exception):
+    """Training was asked to stop; its checkpoint is on disk, if it has one."""
 
 
 def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Module:
@@ -91,6 +96,7 @@ def train(
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 60,
     fingerprint: str = "",
+    stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train a run from its first epoch, or from its checkpoint, to the end.
 
@@ -108,11 +114,20 @@ def train(
         Least time between two of them.
     fingerprint : str
         Of everything that decides the weights; a checkpoint with another one is not resumed.
+    stop : callable
+        Asked after every epoch; where it returns true, a checkpoint is written and training ends.
 
     Returns
     -------
     Outcome
         Bit-identical when repeated on the same machine, versions and threads, resumed or not.
+
+    Raises
+    ------
+    StoppedError
+        If ``stop`` said so before the last epoch.
+    MemoryError
+        If memory runs out; names the setting to change.
     """
     settings, data = spec.training, tensors.splits["train"]
     device = data.images.device
@@ -135,23 +150,24 @@ def train(
     last_saved = last_logged = time.monotonic()
     status, reason = "completed", None
     for epoch in range(start, settings["epochs"]):
+        done = epoch + 1
+        last = done == settings["epochs"]
         try:
             _train_epoch(model, loss, optimizer, spec, tensors, epoch)
+            if last or done % settings["evaluate_every"] == 0:
+                history.append({"epoch": done} | _evaluate(model, loss, tensors, bins, done))
         except DivergenceError as error:
             status, reason = "diverged", str(error)
             logger.error("%s: diverged: %s", spec.folder, reason)
             break
-        done = epoch + 1
-        last = done == settings["epochs"]
-        if last or done % settings["evaluate_every"] == 0:
-            history.append({"epoch": done} | _evaluate(model, loss, tensors, bins))
         now = time.monotonic()
         if history and (last or now - last_logged > LOG_SECONDS):
             last_logged = now
             logger.info(
                 "%s: epoch %d of %d: %s", spec.folder, done, settings["epochs"], _brief(history[-1])
             )
-        if checkpoint and not last and now - last_saved > checkpoint_seconds:
+        stopping = not last and stop()
+        if checkpoint and not last and (stopping or now - last_saved > checkpoint_seconds):
             last_saved = now
             save_weights(
                 checkpoint,
@@ -163,12 +179,21 @@ def train(
                     "history": history,
                 },
             )
-    logits = {
-        name: logits_of(model, split.images).cpu().numpy()
-        if status == "completed"
-        else np.empty((0, tensors.classes), np.float32)
-        for name, split in tensors.splits.items()
-    }
+        if stopping:
+            raise StoppedError(
+                f"{spec.folder}: stopped after epoch {done} of {settings['epochs']}: "
+                "the same command goes on from there"
+            )
+    logits = {}
+    if status == "completed":
+        try:
+            for name in tensors.splits:
+                logits[name] = _logits(model, tensors, name, settings["epochs"]).cpu().numpy()
+        except DivergenceError as error:
+            status, reason = "diverged", str(error)
+            logger.error("%s: diverged: %s", spec.folder, reason)
+    if status == "diverged":
+        logits = {name: np.empty((0, tensors.classes), np.float32) for name in tensors.splits}
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     weights = {name: value.cpu() for name, value in model.state_dict().items()}
@@ -198,18 +223,20 @@ def _train_epoch(
     batches = order.tensor_split(steps)
     losses = []
     model.train()
-    for step, batch in enumerate(batches):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, epoch, step, steps)
-        images = augment(data.images[batch], settings["augmentation"], generator, tensors.black)
-        sample_losses = loss(model(images), data.labels[batch])
-        total = getattr(sample_losses, settings["reduction"])()
-        optimizer.zero_grad()
-        total.backward()
-        if settings["clip_norm"] is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
-        optimizer.step()
-        losses.append(total.detach())
+    size = settings["batch_size"]
+    with advise(f"out of memory on {device} with training.batch_size {size}: lower it"):
+        for step, batch in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(settings, epoch, step, steps)
+            images = augment(data.images[batch], settings["augmentation"], generator, tensors.black)
+            sample_losses = loss(model(images), data.labels[batch])
+            total = getattr(sample_losses, settings["reduction"])()
+            optimizer.zero_grad()
+            total.backward()
+            if settings["clip_norm"] is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
+            optimizer.step()
+            losses.append(total.detach())
     # Checked once an epoch: a look at every step would make a GPU wait for it.
     values = torch.stack(losses).tolist()
     for step, value in enumerate(values):
@@ -226,11 +253,29 @@ def _train_epoch(
             )
 
 
-def _evaluate(model: nn.Module, loss: nn.Module, tensors: Tensors, bins: int) -> dict[str, float]:
+def _logits(model: nn.Module, tensors: Tensors, name: str, done: int) -> Tensor:
+    """Return a split's logits; raise DivergenceError if any is not finite."""
+    images = tensors.splits[name].images
+    with advise(
+        f"out of memory on {images.device} while evaluating {CHUNK} images at a time: "
+        "make the model smaller (models.<name>.arguments) or set device to cpu"
+    ):
+        logits = logits_of(model, images)
+    if not logits.isfinite().all():
+        raise DivergenceError(
+            f"logits of the {name} split are not finite after epoch {done}: "
+            "lower training.learning_rate or set training.clip_norm"
+        )
+    return logits
+
+
+def _evaluate(
+    model: nn.Module, loss: nn.Module, tensors: Tensors, bins: int, done: int
+) -> dict[str, float]:
     row = {}
     for name in ("train", "validation"):
         split = tensors.splits[name]
-        found = scores(logits_of(model, split.images), split.labels, loss, bins)
+        found = scores(_logits(model, tensors, name, done), split.labels, loss, bins)
         row |= {f"{name}_{key}": value for key, value in found.items()}
     return row
 

@@ -1,0 +1,73 @@
+"""Curvature in half the chunk when memory ends. The end of memory is injected here; a real one
+under a limit is in test_training, where no chunk is small enough."""
+
+import pytest
+import torch
+from torch import nn
+
+from focal_curvature.curvature import memory
+from focal_curvature.losses.focal import focal
+
+ENDS = {
+    "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "cpu": RuntimeError(
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+    ),
+    "cublas": RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    "python": MemoryError(),
+}
+
+
+@pytest.fixture
+def problem():
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 3)).double()
+    return model, focal(2.0), torch.randn(40, 1, 4, 4).double(), torch.arange(40) % 3
+
+
+def limited(monkeypatch, most, error):
+    """Let every estimate with a larger chunk run out of memory."""
+    real, tried = memory.estimate, []
+
+    def estimate(model, loss, inputs, labels, settings, seed):
+        tried.append(settings["chunk"])
+        if settings["chunk"] > most:
+            raise error
+        return real(model, loss, inputs, labels, settings, seed)
+
+    monkeypatch.setattr(memory, "estimate", estimate)
+    return tried
+
+
+@pytest.mark.parametrize("error", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("estimator", ["pyhessian", "engine"])
+def test_the_chunk_is_halved_and_the_result_is_the_same(problem, monkeypatch, estimator, error):
+    settings = {
+        "estimator": estimator,
+        "dtype": "float64",
+        "probes": 4,
+        "max_iterations": 100,
+        "tolerance": 1e-4,
+    }
+    plain, used = memory.estimate_within_memory(*problem, settings, 0)
+    assert used["chunk"] == 1024
+    tried = limited(monkeypatch, 7, error)
+    short, used = memory.estimate_within_memory(*problem, settings, 0)
+    assert tried == [1024, 20, 10, 5]
+    assert used == settings | {"chunk": 5}
+    assert short.top_eigenvalue.estimate == pytest.approx(plain.top_eigenvalue.estimate, rel=1e-6)
+    assert short.trace.estimate == pytest.approx(plain.trace.estimate, rel=1e-6)
+
+
+def test_it_ends_with_one_sample_and_a_remedy(problem, monkeypatch):
+    tried = limited(monkeypatch, 0, ENDS["cuda"])
+    with pytest.raises(MemoryError, match=r"curvature\.samples"):
+        memory.estimate_within_memory(*problem, {"chunk": 8}, 0)
+    assert tried == [8, 4, 2, 1]
+
+
+def test_other_errors_pass(problem, monkeypatch):
+    limited(monkeypatch, 0, RuntimeError("expected scalar type Float"))
+    with pytest.raises(RuntimeError, match="scalar type"):
+        memory.estimate_within_memory(*problem, {}, 0)

@@ -32,6 +32,8 @@ rule summary:
         f"{RESULTS}/logs/summary.log",
     benchmark:
         f"{RESULTS}/benchmarks/summary.tsv"
+    group:
+        "paper"
     conda:
         "../../environment.yml"
     message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ EXPECTED = (ValueError, OSError, FloatingPointError)
 
 # The library of this checkout, and modules of the user's own beside the Snakefile.
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path.cwd())]
+
+from focal_curvature import devices  # noqa: E402  found by the path above
 
 
 def run(main: Callable[[Any], None], snakemake: Any) -> None:
@@ -29,6 +32,9 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     )
     logging.captureWarnings(True)
     try:
+        # CUDA reads the variable when it is first used, which no import of ours does.
+        if snakemake.resources.get("gpu", 0) and (found := devices.visible()):
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices.claim(found)
         main(snakemake)
     except EXPECTED as error:
         logging.error("%s: %s", snakemake.rule, error)

@@ -5,7 +5,7 @@ CORES ?= all
 SNAKEMAKE = $(VENV)/bin/snakemake
 REPORT = results/digits/report.html
 
-.PHONY: reproduce figures test lint lock clean
+.PHONY: reproduce figures test test-cluster lint lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/installed
@@ -19,6 +19,11 @@ figures: $(VENV)/installed
 
 test: lint
 	$(VENV)/bin/python -m pytest
+
+# On a real one-node Slurm, which it installs where it must: needs root on Debian or Ubuntu.
+test-cluster: $(VENV)/installed
+	PATH="$(abspath $(VENV))/bin:$$PATH" tests/cluster/slurm.sh \
+		$(VENV)/bin/python -m pytest tests/cluster
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -1,7 +1,7 @@
-"""How long Snakemake takes to plan 10,000 runs: 2 models x 5 gammas x 1000 seeds.
+"""How long Snakemake takes to plan 2 models x 5 gammas x 100 and 1000 seeds.
 
-python benchmarks/planning.py writes benchmarks/results/planning.{json,md}. The same number of jobs
-in a Snakefile with nothing but inputs and outputs is the floor that our rules stand on.
+python benchmarks/planning.py [SEEDS...] writes benchmarks/results/planning.{json,md}. The same
+number of jobs in a Snakefile with nothing but inputs and outputs is what our rules stand on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -70,21 +71,20 @@ def plan(name: str, folder: Path, *arguments: str) -> dict[str, str | float]:
     }
 
 
-def main() -> None:
-    """Measure every case and write the tables."""
-    rows = []
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-        (folder / "Snakefile").write_text(BARE.format(runs=10 * seeds))
-        rows.append(plan("bare Snakefile", folder))
-        for jobs in ("cell", "run"):
-            file = folder / f"{jobs}.yaml"
-            file.write_text(GRID.format(seeds=list(range(seeds)), jobs=jobs))
-            setup = ("--directory", scratch, "--configfile", str(file))
-            rows.append(plan(f"a job per {jobs}", ROOT, *setup))
-        slurm = ("--workflow-profile", str(ROOT / "workflow/profiles/slurm"))
-        rows.append(plan("a job per run, Slurm profile", ROOT, *setup, *slurm))
+def cases(seeds: int, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
+    """Yield name, working directory and arguments of the cases of a grid."""
+    slurm = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
+    for jobs, extra in (("run", []), ("run", slurm), ("cell", [])):
+        file = folder / f"{jobs}.yaml"
+        file.write_text(GRID.format(seeds=list(range(seeds)), jobs=jobs))
+        arguments = ["--directory", str(folder), "--configfile", str(file), *extra]
+        yield f"a job per {jobs}{', Slurm profile' if extra else ''}", ROOT, arguments
+    (folder / "Snakefile").write_text(BARE.format(runs=10 * seeds))
+    yield "bare Snakefile", folder, []
+
+
+def write(rows: list[dict[str, str | float]]) -> None:
+    """Write what was measured so far."""
     machine = {
         "cores": os.cpu_count(),
         "architecture": platform.machine(),
@@ -92,18 +92,27 @@ def main() -> None:
         "snakemake": version("snakemake"),
     }
     RESULTS.mkdir(exist_ok=True)
-    record = {"runs": 10 * seeds, "machine": machine, "cases": rows}
-    (RESULTS / "planning.json").write_text(json.dumps(record, indent=2) + "\n")
-    table = "\n".join(
-        "| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows
+    (RESULTS / "planning.json").write_text(
+        json.dumps({"machine": machine, "cases": rows}, indent=2) + "\n"
     )
+    table = "\n".join(f"| {' | '.join(map(str, row.values()))} |" for row in rows)
     (RESULTS / "planning.md").write_text(
-        f"# Planning {10 * seeds:,} runs (dry run)\n\n"
+        "# Planning a grid (dry run)\n\n"
         + ", ".join(f"{key} {value}" for key, value in machine.items())
         + "; one measurement each. The load counts processes of others too.\n\n"
         + f"| {' | '.join(key.replace('_', ' ') for key in rows[0])} |\n"
         + f"|{'---|' * len(rows[0])}\n{table}\n"
     )
+
+
+def main() -> None:
+    """Measure every case for each number of seeds."""
+    rows = []
+    for seeds in [int(number) for number in sys.argv[1:]] or [100, 1000]:
+        with tempfile.TemporaryDirectory() as scratch:
+            for case, folder, arguments in cases(seeds, Path(scratch)):
+                rows.append({"runs": 10 * seeds, **plan(case, folder, *arguments)})
+                write(rows)
 
 
 if __name__ == "__main__":

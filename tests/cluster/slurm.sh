@@ -10,7 +10,6 @@ if [ "${1-}" != --inside ]; then
 		echo "tests/cluster: a real Slurm needs root on Debian or Ubuntu (apt-get)" >&2
 		exit 1
 	fi
-	# Named by command and package; installing slurm on Debian starts no daemon without a slurm.conf.
 	if ! command -v slurmctld slurmd srun munged >/dev/null; then
 		apt-get update -qq
 		DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
@@ -20,11 +19,11 @@ if [ "${1-}" != --inside ]; then
 fi
 shift
 
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-mkdir -p /etc/slurm /run/munge "$scratch"/{state,spool}
+mkdir -p /etc/slurm /run/munge
 mount -t tmpfs tmpfs /etc/slurm
 mount -t tmpfs tmpfs /run/munge
+scratch=/etc/slurm/scratch
+mkdir -p "$scratch"/{state,spool}
 chown munge: /run/munge
 chmod 755 /run/munge
 
@@ -60,22 +59,21 @@ SlurmdParameters=config_overrides
 EnforcePartLimits=ALL
 MinJobAge=600
 KillWait=5
-NodeName=localhost NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:2 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=60 DefaultTime=10 DefMemPerCPU=100 State=UP
+NodeName=localhost NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:4 State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=240 DefaultTime=10 DefMemPerCPU=100 State=UP
 END
-# Slurm counts, allocates and hands out whatever these files are.
-cat >/etc/slurm/gres.conf <<END
-NodeName=localhost Name=gpu File=/dev/null
-NodeName=localhost Name=gpu File=/dev/zero
-END
+# Not GPUs, but Slurm counts, allocates and hands out whatever files are named here.
+for device in null zero full urandom; do
+	echo "NodeName=localhost Name=gpu File=/dev/$device"
+done >/etc/slurm/gres.conf
 
 runuser -u munge -- munged
 slurmctld -c
 slurmd -N localhost
 for _ in {1..15}; do
-	timeout 10 srun -t1 --mem=50 true 2>/dev/null && break
+	timeout 4 srun -t1 --mem=50 true 2>/dev/null && break
 	sleep 1
 done
-timeout 10 srun -t1 --mem=50 true || { tail -n 20 "$scratch"/*.log >&2 && exit 1; }
+timeout 4 srun -t1 --mem=50 true || { tail -n 20 "$scratch"/*.log >&2 && exit 1; }
 
 SLURM_COMPLETED=$scratch/completed.txt "$@"

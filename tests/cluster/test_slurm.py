@@ -115,7 +115,7 @@ def finished(checkouts):
             os.kill(pid, signal.SIGSTOP)
         local.snakemake("--cores", "2", *CONFIG)
         try:
-            process.wait(timeout=240)
+            process.wait(timeout=600)
         finally:
             process.kill()
     assert process.returncode == 0, log.read_text()[-5000:]

@@ -8,7 +8,7 @@ SNAKEMAKE = $(VENV)/bin/snakemake
 ARGS ?=
 REPORT = results/digits/report.html
 
-.PHONY: reproduce resume figures test lint lock clean
+.PHONY: reproduce resume figures test test-cluster lint lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/installed
@@ -28,6 +28,11 @@ figures: $(VENV)/installed
 
 test: lint
 	$(VENV)/bin/python -m pytest
+
+# On a real one-node Slurm, which it installs where it must: needs root on Debian or Ubuntu.
+test-cluster: $(VENV)/installed
+	PATH="$(abspath $(VENV))/bin:$$PATH" tests/cluster/slurm.sh \
+		$(VENV)/bin/python -m pytest tests/cluster
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -56,7 +56,7 @@ def test_a_record_cut_short_is_named(tmp_path, content):
 
 def test_a_changed_file_is_named_with_the_remedy(tmp_path):
     (tmp_path / "a").write_bytes(b"x")
-    with pytest.raises(ValueError, match="a: sha256 is .*, expected 0: delete it and run again"):
+    with pytest.raises(ValueError, match=r"a: sha256 is .*, expected 0: delete it and run again"):
         verify(tmp_path / "a", "0")
 
 

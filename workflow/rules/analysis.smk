@@ -32,6 +32,8 @@ rule summary:
         f"{RESULTS}/logs/summary.log",
     benchmark:
         f"{RESULTS}/benchmarks/summary.tsv"
+    group:
+        "paper"
     conda:
         "../../environment.yml"
     message:
@@ -57,6 +59,8 @@ rule estimators:
         f"{RESULTS}/logs/estimators.log",
     benchmark:
         f"{RESULTS}/benchmarks/estimators.tsv"
+    group:
+        "paper"
     conda:
         "../../environment.yml"
     message:

@@ -10,8 +10,13 @@ rule calibration:
         f"{RESULTS}/logs/calibration/{job_name('calibration')}.log",
     benchmark:
         f"{RESULTS}/benchmarks/calibration/{job_name('calibration')}.tsv"
+    group:
+        group_of("calibration")
     conda:
         "../../environment.yml"
+    resources:
+        runtime=asked("calibration", "runtime"),
+        mem_mb=asked("calibration", "mem_mb"),
     params:
         bins=config["calibration"]["bins"],
     message:

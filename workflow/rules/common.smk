@@ -13,6 +13,7 @@ sys.path[:0] = [str(ROOT / "src"), os.getcwd()]
 from focal_curvature import config as configuration
 from focal_curvature import plotting
 from focal_curvature.data.sources import archives
+from focal_curvature.resources import needs
 from focal_curvature.runs import expand as expand_runs
 from focal_curvature.sources import closure, factory_files
 
@@ -109,6 +110,27 @@ def per_job(stage, file):
     return expand(
         f"{RESULTS}/{{{{model}}}}/{{{{objective}}}}/seed{{seed}}/{file}", seed=config["seeds"]
     )
+
+
+def asked(stage, resource):
+    """What a stage's jobs ask a cluster for, as a function of the model and the attempt."""
+    served = 1 if stage == "train" or config["jobs"][stage] == "run" else len(config["seeds"])
+
+    @cache
+    def find(model, attempt):
+        gpu = bool(GPU) and stage != "calibration"
+        return needs(stage, config, model, runs=served, gpu=gpu, attempt=attempt)[resource]
+
+    return lambda wildcards, attempt: find(wildcards.model, attempt)
+
+
+def group_of(stage):
+    """Group of a stage's jobs: with its run if they serve one, else none.
+
+    A job that waits for hundreds of others must not be in a group: whenever one of them ends,
+    Snakemake would go through all of them again, and planning becomes quadratic.
+    """
+    return "runs" if config["jobs"][stage] == "run" else None
 
 
 def job_name(stage):

@@ -12,11 +12,15 @@ rule curvature:
         f"{RESULTS}/logs/curvature/{job_name('curvature')}.log",
     benchmark:
         f"{RESULTS}/benchmarks/curvature/{job_name('curvature')}.tsv"
+    group:
+        group_of("curvature")
     conda:
         "../../environment.yml"
     threads: config["threads"]
     resources:
         gpu=GPU,
+        runtime=asked("curvature", "runtime"),
+        mem_mb=asked("curvature", "mem_mb"),
     params:
         settings=config["curvature"],
     message:

@@ -1,3 +1,8 @@
+# Nodes of a cluster may have no way out.
+localrules:
+    download,
+
+
 rule download:
     output:
         f"{DATASET}/archives/{{archive}}",
@@ -28,6 +33,8 @@ rule dataset:
         f"{DATASET}/dataset.log",
     benchmark:
         f"{DATASET}/dataset.tsv"
+    group:
+        "data"
     conda:
         "../../environment.yml"
     params:
@@ -51,6 +58,8 @@ rule splits:
         f"{RESULTS}/logs/splits.log",
     benchmark:
         f"{RESULTS}/benchmarks/splits.tsv"
+    group:
+        "data"
     conda:
         "../../environment.yml"
     params:

@@ -10,6 +10,8 @@ rule figure_tables:
         f"{RESULTS}/logs/figure_tables.log",
     benchmark:
         f"{RESULTS}/benchmarks/figure_tables.tsv"
+    group:
+        "paper"
     conda:
         "../../environment.yml"
     message:
@@ -34,6 +36,8 @@ rule figure:
         f"{RESULTS}/logs/figure/{{figure}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/figure/{{figure}}.tsv"
+    group:
+        "paper"
     conda:
         "../../environment.yml"
     message:

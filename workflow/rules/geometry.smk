@@ -19,6 +19,8 @@ rule geometry:
     threads: config["threads"]
     resources:
         gpu=GPU,
+        runtime=asked("curvature", "runtime"),
+        mem_mb=asked("curvature", "mem_mb"),
     params:
         geometry=config["geometry"],
         settings=config["curvature"],

@@ -12,11 +12,15 @@ rule train:
         f"{RESULTS}/logs/train/{{model}}/{{objective}}/seed{{seed}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{model}}/{{objective}}/seed{{seed}}.tsv"
+    group:
+        "runs"
     conda:
         "../../environment.yml"
     threads: config["threads"]
     resources:
         gpu=GPU,
+        runtime=asked("train", "runtime"),
+        mem_mb=asked("train", "mem_mb"),
     params:
         spec=lambda w: RUNS[f"{w.model}/{w.objective}/seed{w.seed}"].to_dict(),
         bins=config["calibration"]["bins"],

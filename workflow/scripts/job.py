@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ STOPPED = 75
 
 # The library of this checkout, and modules of the user's own beside the Snakefile.
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path.cwd())]
+
+from focal_curvature import devices  # noqa: E402  found by the path above
 
 
 def run(main: Callable[[Any], None], snakemake: Any) -> None:
@@ -34,6 +37,9 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     # On a full disk the log is lost; the screen is not, and a traceback per line would bury it.
     logging.raiseExceptions = False
     try:
+        # CUDA reads the variable when it is first used, which no import of ours does.
+        if snakemake.resources.get("gpu", 0) and (found := devices.visible()):
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices.claim(found)
         main(snakemake)
     except EXPECTED as error:
         logging.error("%s: %s", snakemake.rule, error)

@@ -7,9 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "workflow", "profiles", "src", "config", "config.yaml", "environment.yml")
 
 
@@ -45,8 +43,3 @@ class Checkout:
         table = re.search(r"Job stats:\n(.*?)\ntotal ", text, re.DOTALL)[1]
         jobs = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
         return {rule: int(n) for rule, n in jobs if rule not in ("all", "default")}
-
-
-@pytest.fixture(scope="session")
-def checkout_factory(tmp_path_factory):
-    return lambda: Checkout(tmp_path_factory.mktemp("checkout"))

@@ -1,0 +1,119 @@
+"""How long Snakemake takes to plan 2 models x 5 gammas x 100 and 1000 seeds.
+
+python benchmarks/planning.py [SEEDS...] writes benchmarks/results/planning.{json,md}. The same
+number of jobs in a Snakefile with nothing but inputs and outputs is what our rules stand on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+GRID = """\
+experiment: planning
+device: cpu
+data: {{name: digits, train: 400, validation: 200}}
+models: {{small_cnn: {{}}, small_resnet: {{}}}}
+objectives: {{focal: {{gamma: [0, 0.5, 1, 2, 3]}}}}
+seeds: {seeds}
+training: {{epochs: 60, batch_size: 32, learning_rate: 0.05}}
+jobs: {{curvature: {jobs}, calibration: {jobs}}}
+"""
+BARE = """\
+RUNS = range({runs})
+rule all:
+    input: expand("c/{{i}}", i=RUNS), expand("d/{{i}}", i=RUNS)
+rule train:
+    output: "b/{{i}}"
+    shell: "touch {{output}}"
+rule curvature:
+    input: "b/{{i}}"
+    output: "c/{{i}}"
+    shell: "touch {{output}}"
+rule calibration:
+    input: "b/{{i}}"
+    output: "d/{{i}}"
+    shell: "touch {{output}}"
+"""
+
+
+def plan(name: str, folder: Path, *arguments: str) -> dict[str, str | float]:
+    """Run one dry run and return its size, time and memory."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "2", *arguments]
+    process = subprocess.Popen(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    text = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{name}: {text[-2000:]}")
+    groups = len(re.findall(r"^\[.*Group job ", text, re.MULTILINE))
+    return {
+        "case": name,
+        "jobs": int(re.search(r"^total +(\d+)", text, re.MULTILINE)[1]),
+        "group_submissions": groups,
+        "wall_seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_megabytes": round(usage.ru_maxrss / 1024),
+        "load_of_machine": round(os.getloadavg()[0], 1),
+    }
+
+
+def cases(seeds: int, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
+    """Yield name, working directory and arguments of the cases of a grid."""
+    slurm = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
+    for jobs, extra in (("run", []), ("run", slurm), ("cell", [])):
+        file = folder / f"{jobs}.yaml"
+        file.write_text(GRID.format(seeds=list(range(seeds)), jobs=jobs))
+        arguments = ["--directory", str(folder), "--configfile", str(file), *extra]
+        yield f"a job per {jobs}{', Slurm profile' if extra else ''}", ROOT, arguments
+    (folder / "Snakefile").write_text(BARE.format(runs=10 * seeds))
+    yield "bare Snakefile", folder, []
+
+
+def write(rows: list[dict[str, str | float]]) -> None:
+    """Write what was measured so far."""
+    machine = {
+        "cores": os.cpu_count(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "snakemake": version("snakemake"),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "planning.json").write_text(
+        json.dumps({"machine": machine, "cases": rows}, indent=2) + "\n"
+    )
+    table = "\n".join(f"| {' | '.join(map(str, row.values()))} |" for row in rows)
+    (RESULTS / "planning.md").write_text(
+        "# Planning a grid (dry run)\n\n"
+        + ", ".join(f"{key} {value}" for key, value in machine.items())
+        + "; one measurement each. The load counts processes of others too.\n\n"
+        + f"| {' | '.join(key.replace('_', ' ') for key in rows[0])} |\n"
+        + f"|{'---|' * len(rows[0])}\n{table}\n"
+    )
+
+
+def main() -> None:
+    """Measure every case for each number of seeds."""
+    rows = []
+    for seeds in [int(number) for number in sys.argv[1:]] or [100, 1000]:
+        with tempfile.TemporaryDirectory() as scratch:
+            for case, folder, arguments in cases(seeds, Path(scratch)):
+                rows.append({"runs": 10 * seeds, **plan(case, folder, *arguments)})
+                write(rows)
+
+
+if __name__ == "__main__":
+    main()

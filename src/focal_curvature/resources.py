@@ -1,0 +1,112 @@
+"""What a job asks a cluster for: minutes and memory, from the model, the data set and the attempt.
+
+Rough on purpose, and on the generous side: a limit that is too low costs a second attempt, which
+asks for twice as much; a run that was cut off goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Stage = Literal["train", "curvature", "calibration"]
+
+# Multiply-adds (millions) of a forward pass of one 3 x 32 x 32 image, default arguments.
+COST = {
+    "densenet121": 888,
+    "lenet": 0.65,
+    "mlp": 0.95,
+    "resnet18": 555,
+    "resnet20": 41,
+    "resnet34": 1159,
+    "resnet50": 1298,
+    "resnet56": 125,
+    "small_cnn": 0.55,
+    "small_resnet": 2.1,
+    "vgg16_bn": 313,
+    "wide_resnet28_10": 5243,
+}
+_UNKNOWN_COST = 600  # a model of the user's own: about a ResNet-18
+
+# Images and side in pixels; a data set of the user's own is taken to be of CIFAR's size.
+DATA = {
+    "digits": (1797, 8),
+    "mnist": (70_000, 28),
+    "fashion_mnist": (70_000, 28),
+    "kmnist": (70_000, 28),
+    "svhn": (99_289, 32),
+}
+_OTHER_DATA = (60_000, 32)
+
+# Sustained multiply-adds per second, a third to a tenth of what was seen or is advertised.
+_CPU_THREAD, _GPU = 5e9, 2e12
+_STEP = 0.02  # seconds of overhead per training step, the worst seen for deep networks
+_GRADIENT = 3  # forward passes
+_PRODUCT = 4 * _GRADIENT  # a Hessian-vector product costs at most about four gradients
+_ACTIVATIONS = 0.01  # stored values per multiply-add and image
+_START = 60  # seconds to import torch from a cold shared file system and load the data
+
+
+def needs(
+    stage: Stage, config: Mapping[str, Any], model: str, *, runs: int, gpu: bool, attempt: int
+) -> dict[str, int]:
+    """Return what a job asks for at an attempt.
+
+    Parameters
+    ----------
+    stage : {"train", "curvature", "calibration"}
+    config : mapping
+        A complete configuration. ``models.<model>.resources.<stage>`` in it replaces the estimate.
+    model : str
+        Name of the model in the configuration.
+    runs : int
+        How many runs the job serves.
+    gpu : bool
+        Whether it runs on a GPU.
+    attempt : int
+        1 at first; each further attempt asks for twice as much as the one before.
+
+    Returns
+    -------
+    dict
+        ``runtime`` in minutes and ``mem_mb`` in megabytes of main memory.
+    """
+    settings = config["models"][model]
+    asked = _estimate(stage, config, model, runs, gpu) | settings.get("resources", {}).get(
+        stage, {}
+    )
+    return {key: value * 2 ** (attempt - 1) for key, value in asked.items()}
+
+
+def _estimate(
+    stage: Stage, config: Mapping[str, Any], model: str, runs: int, gpu: bool
+) -> dict[str, int]:
+    if stage == "calibration":
+        return {"runtime": _minutes(_START + 3 * runs), "mem_mb": 2000}
+    data, curvature = config["data"], config["curvature"]
+    images, side = DATA.get(data["name"], _OTHER_DATA)
+    side = data["size"] or side
+    training = config["training"] | config["models"][model]["training"]
+    work = COST.get(model, _UNKNOWN_COST) * 1e6 * (side / 32) ** 2
+    rate = _GPU if gpu else _CPU_THREAD * config["threads"]
+    used = data["train"] or images
+    if stage == "train":
+        steps = training["epochs"] * math.ceil(used / training["batch_size"])
+        # The validation and test images are evaluated as well.
+        passes = training["epochs"] * (_GRADIENT * used + images / training["evaluate_every"])
+        seconds = passes * work / rate + steps * _STEP
+        held = training["batch_size"]
+    else:
+        samples = min(curvature["samples"] or used, images)
+        products = 2 * (curvature["probes"] + curvature["max_iterations"])  # under two losses
+        seconds = runs * products * (samples * _PRODUCT * work / rate + _STEP)
+        held = 2 * min(curvature["chunk"], samples)
+    megabytes = 1500 + 3 * images * 3 * side**2 * 4 / 1e6
+    if not gpu:
+        megabytes += held * work * _ACTIVATIONS * 4 / 1e6
+    return {"runtime": _minutes(_START + 2 * seconds), "mem_mb": math.ceil(megabytes / 100) * 100}
+
+
+def _minutes(seconds: float) -> int:
+    return math.ceil(seconds / 60)

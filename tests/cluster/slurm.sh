@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Runs a command beside a real one-node Slurm: tests/cluster/slurm.sh COMMAND...
+# Needs root on Debian. Slurm's configuration, munge's socket and all daemons live in private
+# mount and process namespaces: the machine's own are left alone, and none of them can outlive
+# this script, however it ends.
+set -euo pipefail
+
+if [ "${1-}" != --inside ]; then
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "tests/cluster: a real Slurm needs root on Debian or Ubuntu (apt-get)" >&2
+		exit 1
+	fi
+	if ! command -v slurmctld slurmd srun munged >/dev/null; then
+		apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
+			slurmctld slurmd slurm-client munge >/dev/null
+	fi
+	exec unshare --mount --pid --fork --mount-proc --kill-child "$0" --inside "$@"
+fi
+shift
+
+mkdir -p /etc/slurm /run/munge
+mount -t tmpfs tmpfs /etc/slurm
+mount -t tmpfs tmpfs /run/munge
+scratch=/etc/slurm/scratch
+mkdir -p "$scratch"/{state,spool}
+chown munge: /run/munge
+chmod 755 /run/munge
+
+read -r controller node < <(python3 -c '
+import socket
+ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(port.getsockname()[1] for port in ports))')
+cat >/etc/slurm/slurm.conf <<END
+ClusterName=test
+SlurmctldHost=localhost
+SlurmctldPort=$controller
+SlurmdPort=$node
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+StateSaveLocation=$scratch/state
+SlurmdSpoolDir=$scratch/spool
+SlurmctldPidFile=$scratch/slurmctld.pid
+SlurmdPidFile=$scratch/slurmd.pid
+SlurmctldLogFile=$scratch/slurmctld.log
+SlurmdLogFile=$scratch/slurmd.log
+JobCompType=jobcomp/filetxt
+JobCompLoc=$scratch/completed.txt
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+AccountingStorageType=accounting_storage/none
+GresTypes=gpu
+SlurmdParameters=config_overrides
+EnforcePartLimits=ALL
+MinJobAge=600
+KillWait=5
+NodeName=localhost NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:4 State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=240 DefaultTime=10 DefMemPerCPU=100 State=UP
+END
+# Not GPUs, but Slurm counts, allocates and hands out whatever files are named here.
+for device in null zero full urandom; do
+	echo "NodeName=localhost Name=gpu File=/dev/$device"
+done >/etc/slurm/gres.conf
+
+runuser -u munge -- munged
+slurmctld -c
+slurmd -N localhost
+for _ in {1..15}; do
+	timeout 4 srun -t1 --mem=50 true 2>/dev/null && break
+	sleep 1
+done
+timeout 4 srun -t1 --mem=50 true || { tail -n 20 "$scratch"/*.log >&2 && exit 1; }
+
+SLURM_COMPLETED=$scratch/completed.txt "$@"

@@ -1,4 +1,5 @@
-# `make reproduce`: the figures. `make resume`: goes on after a kill. `make test`: linters and tests. Both make what they need first.
+# `make reproduce`: the figures. `make resume`: goes on after a kill (docs/faults.md). `make test`:
+# linters and tests. All make what they need first.
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= all

@@ -47,7 +47,7 @@ def test_the_chunk_is_halved_and_the_result_is_the_same(problem, monkeypatch, es
         "estimator": estimator,
         "dtype": "float64",
         "probes": 4,
-        "max_iterations": 100,
+        "max_iterations": 30,
         "tolerance": 1e-4,
     }
     plain, used = memory.estimate_within_memory(*problem, settings, 0)

@@ -50,10 +50,10 @@ def test_defaults_are_filled_in_and_the_input_is_left_alone():
 def test_a_number_has_one_spelling():
     config = copy.deepcopy(DEFAULT)
     config["objectives"]["focal"]["gamma"] = [0.0, 2.0, 2.5]
-    config["training"]["epochs"] = 3.0
+    config["training"]["learning_rate"] = 1.0
     complete = load(config, SCHEMA)
     assert repr(complete["objectives"]["focal"]["gamma"]) == "[0, 2, 2.5]"
-    assert repr(complete["training"]["epochs"]) == "3"
+    assert repr(complete["training"]["learning_rate"]) == "1"
 
 
 # key to set (None deletes) -> words that the message must hold

@@ -67,7 +67,7 @@ def surroundings(
     reach : float
         Largest relative distance from the weights.
     resolution : int
-        Steps along a direction.
+        Steps along a direction of the plane; a line has twice as many and one.
     surface : bool
         Whether the plane of two random directions is wanted too.
 
@@ -84,13 +84,13 @@ def surroundings(
     one, two = (random_direction(first, generator) for _ in range(2))
     top = lanczos(Operator(first), start, tolerance=1e-2).vectors[0]
     directions = {"top eigenvector": top * one.norm(), "random": one}
-    steps = np.linspace(-reach, reach, resolution)
+    steps, fine = (np.linspace(-reach, reach, n) for n in (resolution, 2 * resolution + 1))
     lines = [
         {"hessian_of": name, "direction": direction, "step": step, "loss": loss}
         for name, problem in problems.items()
         for direction, vector in directions.items()
         for step, loss in zip(
-            steps.tolist(), loss_along(problem, [vector], [steps]).tolist(), strict=True
+            fine.tolist(), loss_along(problem, [vector], [fine]).tolist(), strict=True
         )
     ]
     plane = [

@@ -27,7 +27,7 @@ def draw(data: pd.DataFrame) -> Figure:
     low, high = np.log10(data["loss"].min()), np.log10(data["loss"].max())
     levels = np.logspace(low, high, 17)
     figure, axes = panels(
-        list(LOSS_LABELS), [str(c) for c in columns], 2.0, sharex=True, sharey=True
+        list(LOSS_LABELS), [str(c) for c in columns], 1.7, sharex=True, sharey=True
     )
     for row, loss in zip(axes, LOSS_LABELS, strict=True):
         for ax, (model, gamma) in zip(row, columns, strict=True):

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
 
-SMALL = 1e-3  # nats: below, the axis is linear, above logarithmic
-WIDTH = 0.12  # of the Gaussian around each node, in units of asinh(eigenvalue / SMALL)
+SMALL = 1e-2  # nats: below, the axis is linear, above logarithmic
+WIDTH = 0.3  # of the Gaussian around each node, in units of asinh(eigenvalue / SMALL)
 KEYS = ["model", "hessian_of", "gamma", "seed"]
 
 
@@ -53,12 +53,13 @@ def draw(data: pd.DataFrame) -> Figure:
                 ax.plot(
                     group["eigenvalue"], group["density"], color=palette[gamma], label=f"{gamma:g}"
                 )
-            ax.set_xscale("symlog", linthresh=SMALL, linscale=0.5)
+            ax.set_xscale("symlog", linthresh=SMALL, linscale=0.7)
             ax.set_yscale("log")
             ax.set_ylim(1e-6, 10)
             ax.set_title(f"{model}, {LOSS_LABELS[loss]}")
         row[0].set_ylabel("density")
     for ax in axes[-1]:
         ax.set_xlabel("eigenvalue of the Hessian (nats)")
-    axes[0][-1].legend(title="γ", ncols=2)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, title="γ", loc="outside right center")
     return figure

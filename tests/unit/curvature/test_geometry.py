@@ -51,13 +51,13 @@ def test_spectrum_of_full_length_has_the_exact_extremes(problems):
 
 
 def test_lines_meet_at_the_weights_and_bend_as_the_hessian_says(problems):
-    lines, plane = geometry.surroundings(problems, seed=0, reach=1e-3, resolution=3, surface=True)
+    lines, plane = geometry.surroundings(problems, seed=0, reach=3e-3, resolution=3, surface=True)
     for name, problem in problems.items():
         hessian = exact_hessian(problem)
         logits = problem.logits(problem.parameters, problem.inputs)
         here = problem.loss(logits, problem.labels).mean().item()
         for direction in ("top eigenvector", "random"):
-            below, middle, above = (
+            _, _, below, middle, above, _, _ = (
                 row["loss"]
                 for row in lines
                 if row["hessian_of"] == name and row["direction"] == direction

@@ -127,7 +127,7 @@ def test_bins_of_few_samples_are_not_shown(reliability):
 def test_smoothed_spectrum_keeps_each_nodes_share(tables):
     table = plotting.load("spectrum").prepare(tables)
     line = table.query("model == 'cnn' and gamma == 0 and hessian_of == 'objective'")
-    place = np.arcsinh(line["eigenvalue"] / 1e-3)
+    place = np.arcsinh(line["eigenvalue"] / 1e-2)
     assert np.trapezoid(line["density"], place) == pytest.approx(1, abs=1e-3)
     outlier = line["eigenvalue"] > 0.3
     assert np.trapezoid(line["density"][outlier], place[outlier]) == pytest.approx(0.1, abs=1e-3)

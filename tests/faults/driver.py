@@ -103,6 +103,7 @@ class Bench:
             params=SimpleNamespace(spec=spec.to_dict(), bins=15),
             config={"device": "cpu", "jobs": {"checkpoint_seconds": checkpoint_seconds}},
             threads=1,
+            resources={},
             log=[str(self.folder / f"{name}.log")],
         )
 
@@ -124,6 +125,7 @@ class Bench:
             params=SimpleNamespace(settings={"split": "train", "samples": None} | settings),
             config={"device": "cpu"},
             threads=1,
+            resources={},
             log=[str(self.folder / f"{name}.{into}.log")],
         )
 

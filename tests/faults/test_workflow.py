@@ -190,7 +190,7 @@ def test_records_cut_short_are_named(workflow):
     content = record.read_bytes(), reliability.read_bytes()
     for file, words in ((reliability, "sha256 is"), (record, "cannot be read")):
         spoil(file, lambda old: old[: old.rindex(b"\n", 0, len(old) - 9) + 1])
-        (workflow.folder / TABLE).unlink()
+        (workflow.folder / TABLE).unlink(missing_ok=True)
         done = workflow.checkout.snakemake("--cores", "2", TABLE, check=False)
         assert done.returncode != 0
         (line,) = errors(done.stdout)
@@ -316,7 +316,7 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
     config["models"]["wild"]["training"] = {"learning_rate": 1e9}
     (checkout.folder / "config.yaml").write_text(yaml.safe_dump(config))
     done = checkout.snakemake("--cores", "2")
-    assert "is not finite" in done.stdout or "not finite" in done.stdout
+    assert "non-finite" in done.stdout
     runs = pd.read_csv(checkout.folder / "results/spiky/runs.csv").set_index("run")
     assert len(runs) == 4
     for name in ("wild/ce/seed0", "wild/spiky/seed0"):

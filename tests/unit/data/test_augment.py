@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from focal_curvature.data.augment import DEFAULTS, POLICIES, augment
+from focal_curvature.data.augment import POLICIES, augment
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -90,12 +90,6 @@ def test_gpu_draws_what_the_cpu_draws_from_one_generator():
     on_gpu = augment(images.cuda(), "crop-flip", generator(3))
     assert on_gpu.is_cuda
     assert torch.equal(on_gpu.cpu(), augment(images, "crop-flip", generator(3)))
-
-
-def test_digits_and_clothes_are_neither_moved_nor_mirrored_unless_asked():
-    assert set(DEFAULTS.values()) <= set(POLICIES)
-    assert DEFAULTS["svhn"] == "crop"
-    assert not {"mnist", "fashion_mnist", "kmnist", "digits"} & set(DEFAULTS)
 
 
 def test_unknown_policy():

@@ -112,14 +112,26 @@ def per_job(stage, file):
     )
 
 
+def served(stage):
+    """The runs that a job of a stage serves, in the order of its files."""
+
+    def find(wildcards):
+        cell = f"{wildcards.model}/{wildcards.objective}"
+        per_run = config["jobs"][stage] == "run"
+        seeds = [wildcards.seed] if per_run else config["seeds"]
+        return [RUNS[f"{cell}/seed{seed}"].to_dict() for seed in seeds]
+
+    return find
+
+
 def asked(stage, resource):
     """What a stage's jobs ask a cluster for, as a function of the model and the attempt."""
-    served = 1 if stage == "train" or config["jobs"][stage] == "run" else len(config["seeds"])
+    runs = 1 if config["jobs"][stage] == "run" else len(config["seeds"])
 
     @cache
     def find(model, attempt):
         gpu = bool(GPU) and stage != "calibration"
-        return needs(stage, config, model, runs=served, gpu=gpu, attempt=attempt)[resource]
+        return needs(stage, config, model, runs=runs, gpu=gpu, attempt=attempt)[resource]
 
     return lambda wildcards, attempt: find(wildcards.model, attempt)
 

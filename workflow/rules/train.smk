@@ -4,16 +4,16 @@ rule train:
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
     output:
-        model=f"{RUN}/model.pt",
-        history=f"{RUN}/history.csv",
-        logits=f"{RUN}/logits.npz",
-        run=f"{RUN}/run.json",
+        model=per_job("train", "model.pt"),
+        history=per_job("train", "history.csv"),
+        logits=per_job("train", "logits.npz"),
+        run=per_job("train", "run.json"),
     log:
-        f"{RESULTS}/logs/train/{{model}}/{{objective}}/seed{{seed}}.log",
+        f"{RESULTS}/logs/train/{job_name('train')}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train/{{model}}/{{objective}}/seed{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/train/{job_name('train')}.tsv"
     group:
-        "runs"
+        group_of("train")
     conda:
         "../../environment.yml"
     threads: config["threads"]
@@ -22,9 +22,9 @@ rule train:
         runtime=asked("train", "runtime"),
         mem_mb=asked("train", "mem_mb"),
     params:
-        spec=lambda w: RUNS[f"{w.model}/{w.objective}/seed{w.seed}"].to_dict(),
+        specs=served("train"),
         bins=config["calibration"]["bins"],
     message:
-        "Train {wildcards.model} with {wildcards.objective}, seed {wildcards.seed}"
+        "Train {wildcards.model} with {wildcards.objective}"
     script:
         "../scripts/train.py"

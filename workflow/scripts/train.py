@@ -1,4 +1,4 @@
-"""Train one run."""
+"""Train a run, or all seeds of a cell one after the other; each keeps its own files."""
 
 import logging
 import signal
@@ -28,24 +28,29 @@ def main(snakemake):
     terminated = threading.Event()
     # Sent ahead of a time limit or a preemption: the epoch in progress is finished first.
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
+    deterministic(snakemake.threads)
+    device = choose_device(snakemake.config["device"])
+    data = tensors.load(
+        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits[0]).parent, device
+    )
+    made = snakemake.output
     try:
-        with exclusive(Path(snakemake.output.model).parent):
-            train_run(snakemake, terminated.is_set)
+        for spec, *files in zip(
+            snakemake.params.specs, made.model, made.history, made.logits, made.run, strict=True
+        ):
+            files = [Path(file) for file in files]
+            with exclusive(files[0].parent):
+                train_run(RunSpec.from_dict(spec), data, files, snakemake, terminated.is_set)
     except StoppedError as stopped:
         logging.warning("%s", stopped)
         sys.exit(job.STOPPED)
 
 
-def train_run(snakemake, stop):
+def train_run(spec, data, files, snakemake, stop):
     started = time.perf_counter()
-    files, config = snakemake.output, snakemake.config
-    deterministic(snakemake.threads)
-    device = choose_device(config["device"])
-    spec = RunSpec.from_dict(snakemake.params.spec)
-    data = tensors.load(
-        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits[0]).parent, device
-    )
-    checkpoint = Path(files.model).with_name("checkpoint.pt")
+    model, history, logits, record = files
+    device = data.splits["train"].images.device
+    checkpoint = model.with_name("checkpoint.pt")
     # All inputs: the sources, the data and the splits.
     inputs = content_hash(Path(file) for file in snakemake.input)
     fingerprint = f"{spec} {snakemake.threads} {device} {inputs}"
@@ -54,20 +59,20 @@ def train_run(snakemake, stop):
         data,
         bins=snakemake.params.bins,
         checkpoint=checkpoint,
-        checkpoint_seconds=config["jobs"]["checkpoint_seconds"],
+        checkpoint_seconds=snakemake.config["jobs"]["checkpoint_seconds"],
         fingerprint=fingerprint,
         stop=stop,
     )
-    save_weights(Path(files.model), outcome.weights)
-    write_csv(Path(files.history), outcome.history)
-    with write_atomically(Path(files.logits)) as stream:
+    save_weights(model, outcome.weights)
+    write_csv(history, outcome.history)
+    with write_atomically(logits) as stream:
         np.savez(
             stream,
-            **{f"{name}_logits": logits for name, logits in outcome.logits.items()},
+            **{f"{name}_logits": values for name, values in outcome.logits.items()},
             **{f"{name}_labels": s.labels.cpu().numpy() for name, s in data.splits.items()},
         )
     write_json(
-        Path(files.run),
+        record,
         {
             "run": spec.folder,
             "status": outcome.status,
@@ -80,10 +85,7 @@ def train_run(snakemake, stop):
             "threads": snakemake.threads,
             "resumed_from_epoch": outcome.resumed_from,
             "inputs_sha256": inputs,
-            "sha256": {
-                Path(file).name: sha256(Path(file))
-                for file in (files.model, files.history, files.logits)
-            },
+            "sha256": {file.name: sha256(file) for file in (model, history, logits)},
             "seconds": round(time.perf_counter() - started, 3),
             **provenance.collect(),
         },

@@ -14,6 +14,8 @@ rule geometry:
         f"{RESULTS}/logs/geometry/{{model}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/geometry/{{model}}.tsv"
+    # The longest job by far, begun as soon as it can be, or the others would wait for it.
+    priority: 1
     conda:
         "../../environment.yml"
     threads: config["threads"]

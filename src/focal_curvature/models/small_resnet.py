@@ -27,7 +27,9 @@ class Block(nn.Module):
         return F.relu(self.norm2(self.convolution2(residual)) + self.shortcut(x))
 
 
-def small_resnet(classes: int, channels: int, size: int, *, width: int = 8) -> nn.Sequential:
+def small_resnet(
+    classes: int, channels: int, size: int, *, width: int = 8, stem_stride: int = 1
+) -> nn.Sequential:
     """Build a stem and two residual blocks, each of which halves the image and doubles the width.
 
     Parameters
@@ -37,9 +39,11 @@ def small_resnet(classes: int, channels: int, size: int, *, width: int = 8) -> n
         least 4. The last layer averages over positions, so that any size works.
     width : int
         Channels of the stem. 18,594 parameters for ten classes of grey images at the default.
+    stem_stride : int
+        2 halves the image at once, for a quarter of the cost.
     """
     return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        nn.Conv2d(channels, width, 3, stem_stride, padding=1, bias=False),
         nn.BatchNorm2d(width),
         nn.ReLU(),
         Block(width, 2 * width, stride=2),

@@ -18,8 +18,13 @@ DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 @pytest.mark.parametrize(
     "file", [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))], ids=lambda f: f.name
 )
-def test_shipped_configurations_are_valid(file):
-    load(yaml.safe_load(file.read_text()), SCHEMA)
+def test_shipped_configurations_are_valid(file, tmp_path, monkeypatch):
+    config = yaml.safe_load(file.read_text())
+    if source := config["data"].get("source"):  # is not shipped
+        monkeypatch.chdir(tmp_path)
+        Path(source).parent.mkdir()
+        Path(source).touch()
+    load(config, SCHEMA)
 
 
 def keys(schema):

@@ -158,6 +158,13 @@ def test_workflow_is_clean_for_the_linter(finished):
     assert "Congratulations" in finished.snakemake("--lint").stdout
 
 
+def test_a_run_that_the_configuration_lacks_is_refused_by_name(finished):
+    file = "results/smoke/small_cnn/focal-3/seed0/logits.npz"
+    done = finished.snakemake("--dry-run", file, *SMOKE, check=False)
+    assert done.returncode == 1
+    assert "'small_cnn/focal-3' is unknown: did you mean small_cnn/focal-2?" in done.stdout
+
+
 BAD = {
     "not yaml": ("seeds: [0", "not valid JSON or YAML"),
     "number as text": ("training: {epochs: 1, batch_size: 8, learning_rate: 5e-4}", "5.0e-4"),

@@ -13,6 +13,7 @@ sys.path[:0] = [str(ROOT / "src"), os.getcwd()]
 from focal_curvature import config as configuration
 from focal_curvature import plotting
 from focal_curvature.data.sources import archives
+from focal_curvature.registry import unknown
 from focal_curvature.resources import needs
 from focal_curvature.runs import expand as expand_runs
 from focal_curvature.sources import closure, factory_files
@@ -90,6 +91,14 @@ def sources(*modules):
     return [os.path.relpath(file) for file in closure(*(f"focal_curvature.{m}" for m in modules))]
 
 
+def cell_of(wildcards):
+    """Name of a run's model and objective, if the configuration has it."""
+    cell = f"{wildcards.model}/{wildcards.objective}"
+    if cell not in CELLS:
+        raise WorkflowError(f"{RESULTS}/{cell}: {unknown(cell, CELLS)}")
+    return cell
+
+
 def run_sources(*modules):
     """The same as an input function, with the files of the run's own model and loss."""
 
@@ -100,7 +109,7 @@ def run_sources(*modules):
         files = {os.path.relpath(file) for path in factories for file in factory_files(path)}
         return sorted({*sources(*modules), *files})
 
-    return lambda wildcards: find(f"{wildcards.model}/{wildcards.objective}")
+    return lambda wildcards: find(cell_of(wildcards))
 
 
 def per_job(stage, file):
@@ -116,7 +125,7 @@ def served(stage):
     """The runs that a job of a stage serves, in the order of its files."""
 
     def find(wildcards):
-        cell = f"{wildcards.model}/{wildcards.objective}"
+        cell = cell_of(wildcards)
         per_run = config["jobs"][stage] == "run"
         seeds = [wildcards.seed] if per_run else config["seeds"]
         return [RUNS[f"{cell}/seed{seed}"].to_dict() for seed in seeds]
@@ -152,8 +161,9 @@ def job_name(stage):
 
 
 wildcard_constraints:
-    model="|".join(map(re.escape, config["models"])),
-    objective="|".join(sorted({re.escape(run.objective.slug) for run in RUNS.values()})),
-    seed="|".join(map(str, config["seeds"])),
+    # General: an alternative per seed and objective would be tried for every file of a large grid.
+    model="[^/]+",
+    objective="[^/]+",
+    seed="[0-9]+",
     figure="|".join(FIGURES),
     archive="|".join(map(re.escape, ARCHIVES)),

@@ -1,0 +1,41 @@
+"""Committed figures follow from the committed tables alone."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from checkout import ROOT
+from matplotlib import image
+
+EXPERIMENTS = sorted(folder.name for folder in (ROOT / "paper_figures").iterdir())
+
+# What `make figures` runs, in a process that says whether anything but drawing was loaded.
+REDRAW = """
+import runpy, sys
+sys.argv = ["plotting", {folder!r}]
+runpy.run_module("focal_curvature.plotting", run_name="__main__")
+loaded = {{"torch", "snakemake", "focal_curvature.training"}} & set(sys.modules)
+sys.exit(f"loaded {{loaded}}" if loaded else 0)
+"""
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_figures_are_redrawn_without_training(experiment, tmp_path):
+    committed = ROOT / "paper_figures" / experiment
+    folder = tmp_path / experiment
+    shutil.copytree(committed / "data", folder / "data")
+    subprocess.run(
+        [sys.executable, "-c", REDRAW.format(folder=str(folder))],
+        env={"PYTHONPATH": str(ROOT / "src")},
+        check=True,
+    )
+    figures = sorted(f.name for f in committed.glob("*.p*") if f.suffix in (".pdf", ".png"))
+    assert sorted(file.name for file in folder.glob("*.p*")) == figures
+    for name in figures:
+        if name.endswith(".png"):
+            before, after = (image.imread(place / name) for place in (committed, folder))
+            assert before.shape == after.shape, name
+            # Other versions of the font renderer may shade edges differently.
+            assert np.abs(before - after).mean() < 0.005, name

@@ -39,7 +39,7 @@ STATISTICS = {
 }
 COLUMNS = [
     *("claim", "family", "says", "hessian_of", "model", "statistic", "estimate", "low", "high"),
-    *("p", "p_holm", "seeds", "runs", "verdict", "reason", "sentence"),
+    *("effect", "p", "p_holm", "seeds", "runs", "verdict", "reason", "sentence"),
 ]
 
 
@@ -60,6 +60,7 @@ def judge(runs: pd.DataFrame, rules: Mapping[str, Any], experiment: str) -> pd.D
     DataFrame
         Columns ``COLUMNS``, a row per claim, Hessian and model and one for all models together.
         ECE is a fraction, correlations are between -1 and 1; numbers that there are not are NaN.
+        ``effect`` is the estimate with its 95% interval as text, empty where there is none.
     """
     cells, evidence = [], []
     for name, claim in rules["claims"].items():
@@ -85,11 +86,12 @@ def judge(runs: pd.DataFrame, rules: Mapping[str, Any], experiment: str) -> pd.D
     claims = [rules["claims"][name] for name in table["claim"]]
     table["says"] = [claim["says"] for claim in claims]
     table["statistic"] = [STATISTICS[claim["test"]] for claim in claims]
+    table["effect"] = [_effect(row) for row in table.to_dict("records")]
     table["sentence"] = [_sentence(row, experiment) for row in table.to_dict("records")]
     return table[COLUMNS]
 
 
-def effect(row: Mapping[str, Any]) -> str:
+def _effect(row: Mapping[str, Any]) -> str:
     """Write a row's estimate and interval: a correlation, or a difference in points of ECE."""
     numbers = [row["estimate"], row["low"], row["high"]]
     if np.isnan(numbers).any():
@@ -117,7 +119,7 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
             "Hessian of": table["hessian_of"].map(HESSIANS),
             "Model": table["model"],
             "Verdict": table["verdict"],
-            "Effect, 95% interval": [effect(row) for row in table.to_dict("records")],
+            "Effect, 95% interval": table["effect"],
             "p (Holm)": table["p_holm"].map(lambda p: "" if np.isnan(p) else _p(p)),
             "Seeds": table["seeds"],
             "Runs": table["runs"],
@@ -131,8 +133,7 @@ def _p(p: float) -> str:
 
 
 def _sentence(row: Mapping[str, Any], experiment: str) -> str:
-    found = effect(row)
-    numbers = f" ({found}, p after Holm {_p(row['p_holm'])})" if found else ""
+    numbers = f" ({row['effect']}, p after Holm {_p(row['p_holm'])})" if row["effect"] else ""
     return (
         f"{experiment}, {row['model']}, Hessian of {HESSIANS[row['hessian_of']]}: "
         f"{WORDS[row['verdict']]} {row['says']}{numbers}: {row['reason']}; "

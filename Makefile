@@ -1,4 +1,5 @@
 # `make reproduce`: the figures. `make resume`: goes on after a kill. `make test`: linters and tests.
+# `make readme`: the README's verdicts from the committed ones.
 # Each makes what it needs first.
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ SNAKEMAKE = $(VENV)/bin/snakemake
 ARGS ?=
 REPORT = results/digits/report.html
 
-.PHONY: reproduce resume figures test test-cluster lint lock clean
+.PHONY: reproduce resume figures readme test test-cluster lint lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/installed
@@ -25,6 +26,9 @@ resume: $(VENV)/installed
 # Redraws every committed figure from the committed tables alone; trains nothing.
 figures: $(VENV)/installed
 	PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.plotting paper_figures/*/
+
+readme: $(VENV)/installed
+	$(VENV)/bin/python tools/readme.py
 
 test: lint
 	$(VENV)/bin/python -m pytest

@@ -80,6 +80,20 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]
     return complete
 
 
+def load_claims(claims: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Check the rules by which claims are judged, given as read from YAML; return a copy.
+
+    Raises
+    ------
+    ConfigError
+        If anything is not allowed.
+    """
+    problems = _not_plain(claims) + [e for error in _errors(claims, schema) for e in _lines(error)]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return dict(claims)
+
+
 # A JSON schema takes 60.0 for an integer; Python's range does not.
 _Validator = validators.extend(
     Draft202012Validator,

@@ -42,6 +42,33 @@ rule summary:
         "../scripts/summary.py"
 
 
+rule claims:
+    input:
+        sources("analysis.claims"),
+        rules=CLAIMS,
+        runs=f"{RESULTS}/runs.csv",
+    output:
+        claims=f"{PAPER}/claims.json",
+        html=report(
+            f"{PAPER}/tables/claims.html", caption="../report/claims.rst", category="Verdicts"
+        ),
+        tables=expand(f"{PAPER}/tables/claims.{{format}}", format=TABLE_FORMATS),
+    log:
+        f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
+    group:
+        "paper"
+    conda:
+        "../../environment.yml"
+    params:
+        experiment=config["experiment"],
+    message:
+        "Test the claims"
+    script:
+        "../scripts/claims.py"
+
+
 rule estimators:
     input:
         sources("analysis.estimators"),

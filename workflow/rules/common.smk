@@ -27,6 +27,19 @@ with open(workflow.source_path("../schemas/config.schema.yaml")) as schema:
 config.clear()
 config.update(complete)
 
+# The rules by which claims are judged, the same for every experiment.
+CLAIMS = os.path.relpath(ROOT / "workflow/claims.yaml")
+with (
+    open(workflow.source_path("../schemas/claims.schema.yaml")) as schema,
+    open(CLAIMS) as stream,
+):
+    try:
+        configuration.load_claims(yaml.safe_load(stream), yaml.safe_load(schema))
+    except configuration.ConfigError as error:
+        sys.exit("\n".join(f"{CLAIMS}: {line}" for line in str(error).splitlines()))
+    except yaml.YAMLError as error:
+        sys.exit(f"{CLAIMS}: not valid YAML: {' '.join(str(error).split())}")
+
 RESULTS = f"results/{config['experiment']}"
 PAPER = f"paper_figures/{config['experiment']}"
 DATASET = f"results/datasets/{config['data']['name']}"

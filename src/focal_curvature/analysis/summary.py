@@ -99,26 +99,34 @@ def _value(mean: float, half: float) -> str:
 def latex(table: pd.DataFrame) -> str:
     """Write a printed table as a LaTeX tabular that needs the booktabs package."""
     text = table.to_latex(index=False, escape=True)
-    return (
-        text.replace("±", r"$\pm$").replace("λmax", r"$\lambda_{\max}$").replace("γ", r"$\gamma$")
-    )
+    symbols = {
+        "±": r"$\pm$",
+        "λmax": r"$\lambda_{\max}$",
+        "γ": r"$\gamma$",
+        "ρ": r"$\rho$",
+        "< 0": "$<$ 0",
+    }
+    for symbol, command in symbols.items():
+        text = text.replace(symbol, command)
+    return text
 
 
 def write(table: pd.DataFrame, printed: pd.DataFrame, outputs: Sequence[Path]) -> None:
-    """Write a table as CSV, in full, and as printed in Markdown and LaTeX.
+    """Write a table as CSV, in full, and as printed in Markdown, LaTeX and HTML.
 
     Parameters
     ----------
     table, printed : DataFrame
         All numbers, and the strings laid out for print.
     outputs : sequence of Path
-        Three files, in this order.
+        Files; the suffix says the format.
     """
-    texts = (
-        table.to_csv(index=False),
-        printed.to_markdown(index=False, disable_numparse=True) + "\n",
-        latex(printed),
-    )
-    for output, text in zip(outputs, texts, strict=True):
+    formats = {
+        ".csv": lambda: table.to_csv(index=False),
+        ".md": lambda: printed.to_markdown(index=False, disable_numparse=True) + "\n",
+        ".tex": lambda: latex(printed),
+        ".html": lambda: printed.to_html(index=False, border=0) + "\n",
+    }
+    for output in outputs:
         with write_atomically(output) as stream:
-            stream.write(text.encode())
+            stream.write(formats[output.suffix]().encode())

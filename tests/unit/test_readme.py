@@ -1,0 +1,45 @@
+"""The README's verdicts are those of the committed experiments."""
+
+import readme
+
+TEXT = (readme.ROOT / "README.md").read_text()
+
+
+def claim(model, verdict, effect="", **other):
+    row = {"family": "C1", "says": "the trace falls", "hessian_of": "objective"}
+    return row | {"model": model, "verdict": verdict, "effect": effect} | other
+
+
+DIGITS = {
+    "experiment": "digits",
+    "claims": [
+        claim("cnn", "contradicted", "ρ +0.71 [+0.50, +0.80]"),
+        claim("resnet", "not tested"),
+        claim(readme.ALL, "contradicted"),
+        claim(readme.ALL, "inconclusive", "ρ +0.10 [-0.10, +0.30]", hessian_of="cross_entropy"),
+    ],
+}
+MNIST = {"experiment": "mnist", "claims": [claim(readme.ALL, "supported")]}
+
+
+def test_the_readme_says_what_the_committed_verdicts_are():
+    assert readme.update(TEXT, readme.committed()) == TEXT, "run `make readme`"
+
+
+def test_a_row_is_a_claim_and_a_column_an_experiment():
+    rows = [line for line in readme.render([DIGITS, MNIST]).splitlines() if line.startswith("|")]
+    assert rows[0] == "| Claim | Hessian of | digits | mnist |"
+    assert rows[2] == (
+        "| C1: the trace falls | training objective | "
+        "**contradicted**<br>✗ cnn ρ +0.71 [+0.50, +0.80] | **supported** |"
+    )
+    assert rows[3].endswith("| cross-entropy | **inconclusive** ρ +0.10 [-0.10, +0.30] |  |")
+
+
+def test_only_the_section_changes_and_twice_is_once():
+    once = readme.update(TEXT, [DIGITS])
+    assert once != readme.update(TEXT, [MNIST])
+    assert readme.update(once, [DIGITS]) == once
+    assert readme.update(once, readme.committed()) == TEXT
+    assert once.startswith(TEXT.partition(readme.BEGIN)[0])
+    assert once.endswith(TEXT.partition(readme.END)[2])

@@ -239,8 +239,12 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     geometry = config["geometry"]
     if geometry and geometry["seed"] not in config["seeds"]:
         lines.append(f"geometry.seed: {geometry['seed']} is none of seeds: {config['seeds']}")
-    for kind, section in (("models", config["models"]), ("losses", config["objectives"])):
-        where = "objectives" if kind == "losses" else kind
+    for kind, where in (
+        ("models", "models"),
+        ("losses", "objectives"),
+        ("regularisers", "regularisers"),
+    ):
+        section = config[where]
         for key, settings in section.items():
             try:
                 factory = registry.import_path(kind, settings.get("factory", key))
@@ -277,8 +281,9 @@ def _misfits(
 
 
 def _too_long(objective: Objective) -> str:
-    slug = objective.slug
+    slug, added = objective.slug, objective.regulariser
+    key = f"regularisers.{added.name}" if added else f"objectives.{objective.name}"
     return (
-        f"objectives.{objective.name}: {slug[:20]}... would name a folder with {len(slug)} "
+        f"{key}: {slug[:20]}... would name a folder with {len(slug)} "
         f"characters, at most {LONGEST}: give fewer digits"
     )

@@ -1,8 +1,9 @@
-"""Models and losses by name, without importing them.
+"""Models, losses and regularisers by name, without importing them.
 
-A name is whatever a file of ``focal_curvature.models`` or ``focal_curvature.losses`` lists in its
-``__all__``; anything else is an import path, ``package.module:factory``. Names are read from the
-source text, so that checking a configuration does not import torch.
+A name is whatever a file of ``focal_curvature.models``, ``focal_curvature.losses`` or
+``focal_curvature.regularisers`` lists in its ``__all__``; anything else is an import path,
+``package.module:factory``. Names are read from the source text, so that checking a configuration
+does not import torch.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 PACKAGE = Path(__file__).parent
-Kind = Literal["models", "losses"]
+Kind = Literal["models", "losses", "regularisers"]
 
 
 @cache

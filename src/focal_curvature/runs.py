@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from focal_curvature.registry import import_path
+from focal_curvature import registry
 
 
 def number_text(value: float | str) -> str:
@@ -18,9 +18,27 @@ def number_text(value: float | str) -> str:
     return f"{Decimal(str(value)).normalize():f}"
 
 
+def _label(name: str, parameters: Mapping[str, float]) -> str:
+    if len(parameters) == 1:
+        return f"{name}-{number_text(next(iter(parameters.values())))}"
+    return "-".join([name, *(f"{key}{number_text(parameters[key])}" for key in sorted(parameters))])
+
+
+@dataclass(frozen=True)
+class Regulariser:
+    """What changes the gradient of a loss: a name, a factory and the values of its parameters.
+
+    Attributes are those of `Objective`, with a regulariser in place of the loss.
+    """
+
+    name: str
+    factory: str
+    parameters: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Objective:
-    """A training objective: a loss and the values of its parameters.
+    """A training objective: a loss and the values of its parameters, perhaps regularised.
 
     Attributes
     ----------
@@ -30,31 +48,48 @@ class Objective:
         Import path of the loss factory, ``package.module:factory``.
     parameters : dict
         Keyword arguments of the factory.
+    regulariser : Regulariser or None
+        What changes the gradient of the loss.
     """
 
     name: str
     factory: str
     parameters: dict[str, Any]
+    regulariser: Regulariser | None = None
 
     @property
     def slug(self) -> str:
-        """Name of the objective in paths: ``ce``, ``focal-2``, ``mine-alpha0.1-beta2``."""
-        if self.is_cross_entropy:
-            return "ce"
-        if len(self.parameters) == 1:
-            return f"{self.name}-{number_text(next(iter(self.parameters.values())))}"
-        values = (f"{key}{number_text(self.parameters[key])}" for key in sorted(self.parameters))
-        return "-".join([self.name, *values])
+        """Name in paths: ``ce``, ``focal-2``, ``mine-alpha0.1-beta2``, ``ce-sam-0.05``."""
+        if self.regulariser:
+            added = _label(self.regulariser.name, self.regulariser.parameters)
+            return f"{self.base.slug}-{added}"
+        return "ce" if self.is_cross_entropy else _label(self.name, self.parameters)
+
+    @property
+    def base(self) -> Objective:
+        """The loss alone, whose Hessian is measured."""
+        return replace(self, regulariser=None)
 
     @property
     def gamma(self) -> float | None:
         """The focusing parameter of the focal family, else None."""
-        return self.parameters.get("gamma") if self.name == "focal" else None
+        focal = self.name == "focal" and not self.regulariser
+        return self.parameters.get("gamma") if focal else None
 
     @property
     def is_cross_entropy(self) -> bool:
         """Whether this is plain cross-entropy, which is focal loss at gamma zero."""
-        return self.name == "focal" and self.parameters == {"gamma": 0}
+        return self.gamma == 0
+
+    @property
+    def strength(self) -> float | None:
+        """The first parameter of the regulariser, or of a loss other than focal, as declared."""
+        part = self.regulariser or self
+        if part.name == "focal":
+            return None
+        declared = registry.parameters(part.factory)
+        names = declared[0] if declared else part.parameters
+        return next((part.parameters[name] for name in names if name in part.parameters), None)
 
 
 CROSS_ENTROPY = Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": 0})
@@ -100,21 +135,34 @@ class RunSpec:
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> RunSpec:
         """Read what :meth:`to_dict` wrote."""
-        return cls(**{**description, "objective": Objective(**description["objective"])})
+        objective = dict(description["objective"])
+        if objective.get("regulariser"):
+            objective["regulariser"] = Regulariser(**objective["regulariser"])
+        return cls(**{**description, "objective": Objective(**objective)})
 
 
 def objectives(config: Mapping[str, Any]) -> list[Objective]:
-    """Expand the ``objectives`` of a configuration: the product of each loss's parameter lists."""
-    found = []
-    for name, grid in config["objectives"].items():
+    """Expand the ``objectives`` and ``regularisers`` of a configuration: products of their lists.
+
+    A regulariser is an objective of its own, with cross-entropy as its loss.
+    """
+    losses = _grid("losses", config["objectives"])
+    added = _grid("regularisers", config.get("regularisers", {}))
+    return [Objective(*loss) for loss in losses] + [
+        replace(CROSS_ENTROPY, regulariser=Regulariser(*regulariser)) for regulariser in added
+    ]
+
+
+def _grid(
+    kind: registry.Kind, section: Mapping[str, Any]
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield name, factory and parameters of each combination of a section's parameter lists."""
+    for name, grid in section.items():
         grid = dict(grid)
-        factory = import_path("losses", grid.pop("factory", name))
+        factory = registry.import_path(kind, grid.pop("factory", name))
         lists = [value if isinstance(value, list) else [value] for value in grid.values()]
-        found += [
-            Objective(name, factory, dict(zip(grid, values, strict=True)))
-            for values in itertools.product(*lists)
-        ]
-    return found
+        for values in itertools.product(*lists):
+            yield name, factory, dict(zip(grid, values, strict=True))
 
 
 def expand(config: Mapping[str, Any]) -> list[RunSpec]:
@@ -123,7 +171,7 @@ def expand(config: Mapping[str, Any]) -> list[RunSpec]:
         RunSpec(
             dataset=config["data"]["name"],
             model=model,
-            model_factory=import_path("models", settings.get("factory", model)),
+            model_factory=registry.import_path("models", settings.get("factory", model)),
             model_arguments=settings.get("arguments", {}),
             objective=objective,
             seed=seed,

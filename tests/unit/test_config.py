@@ -87,6 +87,46 @@ MISTAKES = {
     "unknown data set": ("data.name", "digit", ["data.name", "did you mean digits"]),
     "unknown model": ("models.small_cn", {}, ["models.small_cn", "did you mean small_cnn"]),
     "unknown loss": ("objectives.focl", {"gamma": [1]}, ["objectives.focl", "did you mean focal"]),
+    "no strength": (
+        "regularisers",
+        {"hessian_trace": {"strength": [0]}},
+        ["regularisers.hessian_trace.strength[0]", "0", "more than 0"],
+    ),
+    "negative radius": (
+        "regularisers",
+        {"sam": {"radius": [-0.1]}},
+        ["regularisers.sam.radius[0]", "-0.1", "more than 0"],
+    ),
+    "strength missing": (
+        "regularisers",
+        {"gauss_newton_trace": {}},
+        ["regularisers.gauss_newton_trace.strength", "missing", "plain run"],
+    ),
+    "unknown parameter": (
+        "regularisers",
+        {"sam": {"radius": [0.1], "rho": [0.1]}},
+        ["regularisers.sam.rho", "radius"],
+    ),
+    "unknown regulariser": (
+        "regularisers",
+        {"hessian_trac": {"strength": [1]}},
+        ["regularisers.hessian_trac", "did you mean hessian_trace"],
+    ),
+    "own regulariser without its parameter": (
+        "regularisers",
+        {"mine": {"factory": "focal_curvature.regularisers.sam:sam"}},
+        ["regularisers.mine.radius", "missing"],
+    ),
+    "strength twice": (
+        "regularisers",
+        {"hessian_trace": {"strength": [1, 1.0]}},
+        ["regularisers.hessian_trace.strength", "twice"],
+    ),
+    "no probes": (
+        "regularisers",
+        {"hessian_trace": {"strength": [1], "probes": 0}},
+        ["regularisers.hessian_trace.probes", "at least 1"],
+    ),
     "unknown device": ("device", "gpu", ["device", "cuda"]),
     "unknown schedule": ("training.schedule", "cosin", ["training.schedule", "cosine"]),
     "unknown estimator": ("curvature.estimator", "pyhesian", ["did you mean pyhessian"]),

@@ -4,7 +4,7 @@ from focal_curvature import registry
 
 
 def test_every_registered_name_resolves_to_a_callable():
-    for kind in ("models", "losses"):
+    for kind in ("models", "losses", "regularisers"):
         for name, path in registry.names(kind).items():
             factory = registry.resolve(path)
             assert callable(factory), name

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from focal_curvature.runs import RunSpec, expand, number_text
+from focal_curvature.runs import CROSS_ENTROPY, RunSpec, expand, number_text
 from focal_curvature.seeds import derive_seed
 
 
@@ -40,6 +42,30 @@ def test_names_become_import_paths_and_overrides_apply(config):
 def test_a_run_survives_json(config):
     for run in expand(config):
         assert RunSpec.from_dict(run.to_dict()) == run
+
+
+def test_a_regulariser_is_an_arm_of_its_own_on_cross_entropy(config):
+    config["regularisers"] = {
+        "hessian_trace": {"strength": [0.01, 1e-3]},
+        "sam": {"radius": [0.05]},
+        "gauss_newton_trace": {"probes": 2, "strength": [0.1]},
+        "mine": {"factory": "focal_curvature.regularisers.sam:sam", "radius": [3]},
+    }
+    config["objectives"] = {"focal": {"gamma": [0, 2]}, "label_smoothing": {"epsilon": [0.05]}}
+    arms = {run.objective.slug: run.objective for run in expand(config)}
+    assert {slug: (arm.gamma, arm.strength) for slug, arm in arms.items()} == {
+        "ce": (0, None),
+        "focal-2": (2, None),
+        "label_smoothing-0.05": (None, 0.05),
+        "ce-hessian_trace-0.01": (None, 0.01),
+        "ce-hessian_trace-0.001": (None, 0.001),
+        "ce-sam-0.05": (None, 0.05),
+        "ce-gauss_newton_trace-probes2-strength0.1": (None, 0.1),
+    } | {"ce-mine-3": (None, 3)}
+    arm = arms["ce-sam-0.05"]
+    assert (arm.base, arm.is_cross_entropy) == (CROSS_ENTROPY, False)
+    for run in expand(config):
+        assert RunSpec.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
 
 def test_one_number_has_one_text():

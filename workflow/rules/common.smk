@@ -113,12 +113,14 @@ def cell_of(wildcards):
 
 
 def run_sources(*modules):
-    """The same as an input function, with the files of the run's own model and loss."""
+    """The same as an input function, with the files of the run's own model and objective."""
 
     @cache
     def find(cell):
         run = CELLS[cell]
-        factories = (run.model_factory, run.objective.factory)
+        factories = [run.model_factory, run.objective.factory]
+        if run.objective.regulariser:
+            factories.append(run.objective.regulariser.factory)
         files = {os.path.relpath(file) for path in factories for file in factory_files(path)}
         return sorted({*sources(*modules), *files})
 

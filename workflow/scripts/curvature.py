@@ -1,4 +1,4 @@
-"""Measure the curvature of trained models, under their own objective and under cross-entropy."""
+"""Measure the curvature of trained models, under their own loss and under cross-entropy."""
 
 import logging
 import time
@@ -50,7 +50,7 @@ def measure_cell(snakemake):
         model = build_model(spec, data, device)
         model.load_state_dict(load_weights(Path(model_file), device))
         results = {}
-        for output, objective in zip(outputs, (spec.objective, CROSS_ENTROPY), strict=True):
+        for output, objective in zip(outputs, (spec.objective.base, CROSS_ENTROPY), strict=True):
             started = time.perf_counter()
             record = {
                 "run": spec.folder,

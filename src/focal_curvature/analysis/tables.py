@@ -33,17 +33,21 @@ def run_row(
     dict
         Scores of the test split (fractions, nats) as they are, ``_scaled`` after temperature
         scaling and ``_psi`` with focal loss's posterior map undone; curvatures by the loss whose
-        Hessian they are of. A diverged run has no scores and no curvature; an estimate that
+        Hessian they are of. ``strength`` is the first parameter of a regulariser or of a loss
+        other than focal. A diverged run has no scores and no curvature; an estimate that
         failed has its reason in place of its numbers.
     """
     spec = RunSpec.from_dict(run["spec"])
+    added = spec.objective.regulariser
     row = {
         "run": run["run"],
         "dataset": spec.dataset,
         "model": spec.model,
         "objective": spec.objective.slug,
-        "loss": spec.objective.name,
+        "loss": "cross_entropy" if added else spec.objective.name,
+        "regulariser": added.name if added else None,
         "gamma": spec.objective.gamma,
+        "strength": spec.objective.strength,
         "seed": spec.seed,
         "status": run["status"],
         "reason": run["reason"],

@@ -88,6 +88,12 @@ def build_loss(objective: Objective) -> nn.Module:
     return resolve(objective.factory)(**objective.parameters)
 
 
+def build_regulariser(objective: Objective) -> Callable[..., dict[str, Tensor]] | None:
+    """Build what replaces the plain gradient; see `focal_curvature.regularisers`."""
+    added = objective.regulariser
+    return resolve(added.factory)(**added.parameters) if added else None
+
+
 def train(
     spec: RunSpec,
     tensors: Tensors,
@@ -97,6 +103,7 @@ def train(
     checkpoint_seconds: float = 60,
     fingerprint: str = "",
     stop: Callable[[], bool] = lambda: False,
+    measure: Callable[[nn.Module, int], Mapping[str, float]] = lambda *_: {},
 ) -> Outcome:
     """Train a run from its first epoch, or from its checkpoint, to the end.
 
@@ -116,6 +123,8 @@ def train(
         Of everything that decides the weights; a checkpoint with another one is not resumed.
     stop : callable
         Asked after every epoch; where it returns true, a checkpoint is written and training ends.
+    measure : callable
+        (model, epochs done) -> further columns of the history, at evaluated epochs.
 
     Returns
     -------
@@ -155,9 +164,10 @@ def train(
         done = epoch + 1
         last = done == settings["epochs"]
         try:
-            _train_epoch(model, loss, optimizer, spec, tensors, epoch)
+            steps = _train_epoch(model, loss, optimizer, spec, tensors, epoch)
             if last or done % settings["evaluate_every"] == 0:
-                history.append({"epoch": done} | _evaluate(model, loss, tensors, bins, done))
+                row = {"epoch": done} | _evaluate(model, loss, tensors, bins, done) | steps
+                history.append(row | measure(model, done))
         except DivergenceError as error:
             status, reason = "diverged", str(error)
             logger.error("%s: diverged: %s", spec.folder, reason)
@@ -210,8 +220,14 @@ def _train_epoch(
     spec: RunSpec,
     tensors: Tensors,
     epoch: int,
-) -> None:
-    """Take the steps of an epoch; raise DivergenceError if it ends in anything not finite."""
+) -> dict[str, float]:
+    """Take the steps of an epoch; raise DivergenceError if it ends in anything not finite.
+
+    Returns
+    -------
+    dict
+        Means over the steps of what a regulariser reports beside the loss.
+    """
     settings, data = spec.training, tensors.splits["train"]
     device = data.images.device
     # Everything random in an epoch follows from the seed and its number: a resumed run and an
@@ -220,10 +236,13 @@ def _train_epoch(
     torch.manual_seed(seed)
     order = torch.randperm(len(data.labels)).to(device)
     generator = torch.Generator(device).manual_seed(seed)
+    regulariser = build_regulariser(spec.objective)
+    # Of its own, or a regularised run would draw other images than a plain one.
+    probes = torch.Generator(device).manual_seed(derive_seed("regulariser", spec.seed, epoch))
     steps = math.ceil(len(order) / settings["batch_size"])
     # Nearly equal batches: batch norm fails on a last batch of one.
     batches = order.tensor_split(steps)
-    losses = []
+    found = []
     model.train()
     size = settings["batch_size"]
     with advise(f"out of memory on {device} with training.batch_size {size}: lower it"):
@@ -231,28 +250,37 @@ def _train_epoch(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(settings, epoch, step, steps)
             images = augment(data.images[batch], settings["augmentation"], generator, tensors.black)
-            sample_losses = loss(model(images), data.labels[batch])
-            total = getattr(sample_losses, settings["reduction"])()
+            labels, reduction = data.labels[batch], settings["reduction"]
             optimizer.zero_grad()
-            total.backward()
+            if regulariser:
+                at = epoch * steps + step
+                found.append(regulariser(model, loss, images, labels, reduction, probes, at))
+            else:
+                total = getattr(loss(model(images), labels), reduction)()
+                total.backward()
+                found.append({"loss": total.detach()})
             if settings["clip_norm"] is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
             optimizer.step()
-            losses.append(total.detach())
     # Checked once an epoch: a look at every step would make a GPU wait for it.
-    values = torch.stack(losses).tolist()
+    reports = {key: torch.stack([step[key] for step in found]) for key in found[0]}
+    values = reports.pop("loss").tolist()
+    remedy = "lower training.learning_rate or set training.clip_norm"
+    if regulariser:
+        remedy = f"lower regularisers.{spec.objective.regulariser.name}, or {remedy}"
     for step, value in enumerate(values):
         if not math.isfinite(value):
             raise DivergenceError(
-                f"loss {value} in epoch {epoch + 1}, step {step + 1} of {steps}: "
-                "lower training.learning_rate or set training.clip_norm"
+                f"loss {value} in epoch {epoch + 1}, step {step + 1} of {steps}: {remedy}"
             )
     for name, weight in model.state_dict().items():
         if not weight.isfinite().all():
             raise DivergenceError(
                 f"{name} is not finite after epoch {epoch + 1}, last loss {values[-1]:.6g}: "
-                "lower training.learning_rate or set training.clip_norm"
+                f"{remedy}"
             )
+    # A step without a penalty reports NaN.
+    return {key: float(values.nanmean()) for key, values in reports.items()}
 
 
 def _logits(model: nn.Module, tensors: Tensors, name: str, done: int) -> Tensor:

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from focal_curvature.analysis import cost, summary, tables
-from focal_curvature.runs import CROSS_ENTROPY, RunSpec
+from focal_curvature.runs import CROSS_ENTROPY, Regulariser, RunSpec
 
 
 def test_interval_is_students():
@@ -77,6 +79,26 @@ def test_a_diverged_run_is_a_row_with_its_reason():
     row = tables.run_row(run, {}, {})
     assert (row["status"], row["reason"], row["gamma"]) == ("diverged", "loss nan in epoch 1", 0)
     assert "ece" not in row
+
+
+def test_a_penalised_run_is_no_focal_run():
+    penalty = Regulariser(
+        "hessian_trace",
+        "focal_curvature.regularisers.hessian_trace:hessian_trace",
+        {"probes": 2, "strength": 0.01},
+    )
+    objective = replace(CROSS_ENTROPY, regulariser=penalty)
+    run = {
+        "run": "m/x/seed0",
+        "status": "diverged",
+        "reason": "loss -inf in epoch 1",
+        "spec": RunSpec("digits", "m", "own:m", {}, objective, 0, {}).to_dict(),
+        "parameters": 5,
+        "seconds": 1.0,
+    }
+    row = tables.run_row(run, {}, {})
+    assert (row["loss"], row["regulariser"]) == ("cross_entropy", "hessian_trace")
+    assert (row["gamma"], row["strength"]) == (None, 0.01)
 
 
 def test_provenance_lists_every_distinct_machine_once():

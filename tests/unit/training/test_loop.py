@@ -93,7 +93,7 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monke
     def stop_in_epoch_2(*args):
         if args[-1] == 2:
             raise StopError
-        real(*args)
+        return real(*args)
 
     monkeypatch.setattr(loop, "_train_epoch", stop_in_epoch_2)
     keep = {"checkpoint": checkpoint, "checkpoint_seconds": 0, "fingerprint": "a"}

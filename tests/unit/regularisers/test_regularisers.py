@@ -1,0 +1,273 @@
+"""Gradients of penalties against finite differences and exact traces; SAM against closed forms."""
+
+import copy
+
+import pytest
+import torch
+from scipy.linalg import hadamard
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from focal_curvature.losses.focal import focal
+from focal_curvature.models.small_cnn import small_cnn
+from focal_curvature.models.small_resnet import small_resnet
+from focal_curvature.regularisers import gauss_newton_trace as gauss_newton
+from focal_curvature.regularisers import hessian_trace as hessian
+from focal_curvature.regularisers.normalisation import ComposedBatchNorm
+from focal_curvature.regularisers.sam import sam
+
+CROSS_ENTROPY = focal(0)
+KINDS = {"hessian": hessian, "gauss_newton": gauss_newton}
+FACTORIES = {"hessian": hessian.hessian_trace, "gauss_newton": gauss_newton.gauss_newton_trace}
+
+
+@pytest.fixture
+def problem():
+    """A smooth net with batch norm in training mode, where the two matrices differ."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3)).double()
+    return model, torch.randn(6, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def flat(tensors):
+    return torch.cat([t.detach().flatten() for t in tensors])
+
+
+def estimated(kind, problem, seed=0, reduction="mean"):
+    """One estimate, with its graph."""
+    model, inputs, labels = problem
+    with ComposedBatchNorm():
+        logits = model(inputs)
+    total = getattr(CROSS_ENTROPY(logits, labels), reduction)()
+    return KINDS[kind].estimate(total, logits, list(model.parameters()), reduction, generator(seed))
+
+
+def exact(kind, problem):
+    """The trace from the full matrix, differentiable in the parameters."""
+    model, inputs, labels = problem
+    named = dict(model.named_parameters())
+
+    def logits(*values):
+        with ComposedBatchNorm():
+            return functional_call(model, dict(zip(named, values, strict=True)), (inputs,))
+
+    values = tuple(named.values())
+    if kind == "hessian":
+        matrix = torch.autograd.functional.hessian(
+            lambda *v: F.cross_entropy(logits(*v), labels), values, create_graph=True
+        )
+        return sum(
+            block[i].reshape(p.numel(), p.numel()).trace()
+            for i, (block, p) in enumerate(zip(matrix, values, strict=True))
+        )
+    jacobian = torch.autograd.functional.jacobian(logits, values, create_graph=True)
+    columns = torch.cat([part.flatten(2) for part in jacobian], 2)  # (N, K, P)
+    p = F.softmax(model(inputs), dim=1)
+    blocks = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    return torch.einsum("nkp,nkl,nlp->", columns, blocks, columns) / len(labels)
+
+
+@pytest.fixture
+def images():
+    torch.manual_seed(0)
+    return torch.rand(8, 1, 8, 8, dtype=torch.float64), torch.arange(8)
+
+
+@pytest.fixture(params=["smooth", "cnn", "resnet"])
+def any_problem(request, problem, images):
+    if request.param == "smooth":
+        return problem
+    factory = {"cnn": small_cnn, "resnet": small_resnet}[request.param]
+    torch.manual_seed(1)
+    return factory(10, 1, 8, width=2).double(), *images
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_penaltys_gradient_is_that_of_its_finite_differences(kind, any_problem):
+    """In training mode, where torch's own batch norm fails; steps too short to cross a kink."""
+    model = any_problem[0]
+    gradient = flat(torch.autograd.grad(estimated(kind, any_problem), model.parameters()))
+    assert gradient.norm() > 0.01
+    start = nn.utils.parameters_to_vector(model.parameters()).detach()
+    step = 1e-6
+    for direction in torch.randn(3, len(start), generator=generator(), dtype=torch.float64):
+        ends = []
+        for sign in (1, -1):
+            nn.utils.vector_to_parameters(start + sign * step * direction, model.parameters())
+            ends.append(estimated(kind, any_problem).item())
+        nn.utils.vector_to_parameters(start, model.parameters())
+        room = 1e-6 * float(gradient.norm())
+        expected = pytest.approx(float(direction @ gradient), rel=1e-5, abs=room)
+        assert (ends[0] - ends[1]) / (2 * step) == expected
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 2, 2)])
+def test_composed_batch_norm_is_torchs_and_leaves_the_same_statistics(shape):
+    inputs = torch.randn(shape, generator=generator(), dtype=torch.float64)
+    kind = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
+    one, two = kind(3).double(), kind(3).double()
+    with ComposedBatchNorm():
+        found = one(inputs)
+    torch.testing.assert_close(found, two(inputs))
+    torch.testing.assert_close(dict(one.named_buffers()), dict(two.named_buffers()))
+    evaluated = one.eval()(inputs)
+    with ComposedBatchNorm():
+        assert torch.equal(one(inputs), evaluated)
+
+
+def test_other_normalisations_are_refused(problem):
+    _, inputs, labels = problem
+    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)).double()
+    with pytest.raises(ValueError, match="cannot go through layer_norm"):
+        gradient_of(hessian.hessian_trace(1), (model, inputs, labels))
+
+
+def value_and_gradient(value, problem):
+    gradient = torch.autograd.grad(value, list(problem[0].parameters()))
+    return torch.cat([value.detach()[None], flat(gradient)])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_orthogonal_signs_give_the_exact_trace_and_its_gradient(kind, problem, monkeypatch):
+    """The average of vv' over a Hadamard matrix's rows is the identity, without any noise."""
+    rows = iter(torch.tensor(hadamard(64), dtype=torch.float64))
+    samples = []
+    for row in rows:
+        left = row.clone()
+
+        def next_signs(like, _):
+            nonlocal left
+            mine, left = left[: like.numel()], left[like.numel() :]
+            return mine.view_as(like)
+
+        monkeypatch.setattr(KINDS[kind], "random_signs", next_signs)
+        samples.append(value_and_gradient(estimated(kind, problem), problem))
+    found = torch.stack(samples).mean(0)
+    truth = value_and_gradient(exact(kind, problem), problem)
+    assert truth[1:].norm() > 0.01
+    torch.testing.assert_close(found, truth, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_estimate_and_gradient_are_unbiased(kind, problem):
+    truth = value_and_gradient(exact(kind, problem), problem)
+    samples = torch.stack(
+        [value_and_gradient(estimated(kind, problem, seed), problem) for seed in range(200)]
+    )
+    directions = torch.stack([torch.eye(len(truth), dtype=torch.float64)[0], truth])
+    apart = directions @ (samples.mean(0) - truth)
+    stderr = (samples @ directions.T).std(0) / len(samples) ** 0.5
+    assert (apart.abs() < 3 * stderr).all()
+    assert (stderr < directions @ truth).all()
+
+
+def test_the_two_traces_differ_by_the_residual(problem):
+    assert abs(exact("hessian", problem) - exact("gauss_newton", problem)) > 0.01
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_summed_loss_has_the_trace_of_its_sum(kind, problem):
+    mean, summed = (estimated(kind, problem, reduction=r).item() for r in ("mean", "sum"))
+    assert summed == pytest.approx(6 * mean)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saturated_net_has_finite_gradients(kind, problem):
+    model, inputs, _ = problem
+    with torch.no_grad():
+        model[-1].weight.mul_(1e4)
+    labels = model(inputs).argmax(1)
+    gradient = torch.autograd.grad(estimated(kind, (model, inputs, labels)), model.parameters())
+    assert all(g.isfinite().all() for g in gradient)
+
+
+def gradient_of(regulariser, problem, step=0, seed=0):
+    model, inputs, labels = problem
+    model.zero_grad()
+    found = regulariser(model, CROSS_ENTROPY, inputs, labels, "mean", generator(seed), step)
+    return flat(p.grad for p in model.parameters()), found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_descends_loss_plus_strength_times_trace(kind, problem):
+    model, inputs, labels = problem
+    value = estimated(kind, problem)
+    with ComposedBatchNorm():
+        expected = F.cross_entropy(model(inputs), labels) + 0.3 * value
+    wanted = flat(torch.autograd.grad(expected, model.parameters()))
+    gradient, found = gradient_of(FACTORIES[kind](0.3), problem)
+    torch.testing.assert_close(gradient, wanted)
+    assert found["loss"].item() == pytest.approx(expected.item())
+    assert found["penalised_trace"].item() == pytest.approx(value.item())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_penalties_at_every_third_step_add_up_to_the_same(kind, problem):
+    gradients, found = zip(
+        *(gradient_of(FACTORIES[kind](0.3, every=3), problem, step) for step in range(6)),
+        strict=True,
+    )
+    always, _ = gradient_of(FACTORIES[kind](0.3), problem)
+    torch.testing.assert_close(torch.stack(gradients).mean(0), always)
+    assert [f["penalised_trace"].isnan().item() for f in found] == [False, True, True] * 2
+
+
+def test_probes_are_averaged(problem):
+    draws = generator()
+    singles = []
+    for _ in range(4):
+        model, inputs, labels = problem
+        model.zero_grad()
+        hessian.hessian_trace(1)(model, CROSS_ENTROPY, inputs, labels, "mean", draws, 0)
+        singles.append(flat(p.grad for p in model.parameters()))
+    together, _ = gradient_of(hessian.hessian_trace(1, probes=4), problem)
+    torch.testing.assert_close(together, torch.stack(singles).mean(0))
+
+
+class Quadratic(nn.Module):
+    """Loss w'Aw / 2 for any input, as the "logit"."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+        self.register_buffer("a", torch.tensor([3.0, 0.5], dtype=torch.float64))
+
+    def forward(self, x):
+        return (self.a * self.w.square()).sum() / 2 + 0 * x
+
+
+def test_sam_on_a_quadratic_is_its_closed_form():
+    model = Quadratic()
+    w, a = model.w.detach().clone(), model.a
+    x = torch.zeros(4, 1, dtype=torch.float64)
+    found = sam(0.1)(model, lambda z, _: z[:, 0], x, None, "mean", None, 0)
+    ascent = w + 0.1 * a * w / (a * w).norm()
+    torch.testing.assert_close(model.w.grad, a * ascent)
+    assert found["loss"].item() == pytest.approx(float(a @ w.square() / 2))
+    assert found["ascent"].item() == pytest.approx(float(a @ (ascent**2 - w**2) / 2))
+    assert torch.equal(model.w, w)
+    with torch.no_grad():
+        model.w.zero_()
+    sam(0.1)(model, lambda z, _: z[:, 0], x, None, "mean", None, 0)
+    assert torch.equal(model.w.grad, torch.zeros(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("factory", [sam, *FACTORIES.values()])
+def test_running_statistics_count_a_batch_once(factory, problem):
+    model, inputs, _ = problem
+    plain = copy.deepcopy(model)
+    plain(inputs)
+    gradient_of(factory(0.1), problem)
+    torch.testing.assert_close(dict(model.named_buffers()), dict(plain.named_buffers()))
+
+
+@pytest.mark.parametrize("factory", [sam, *FACTORIES.values()])
+@pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
+def test_a_strength_that_is_none_is_refused(factory, value):
+    with pytest.raises(ValueError, match="positive and finite"):
+        factory(value)

@@ -35,7 +35,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from focal_curvature.curvature import estimate
+from focal_curvature.curvature import Settings, engine, pyhessian_adapter
 from focal_curvature.curvature.lanczos import lanczos
 from focal_curvature.curvature.operators import Operator, normal, rademacher
 from focal_curvature.curvature.problem import Problem
@@ -362,10 +362,10 @@ def grid() -> list[dict[str, Any]]:
                         optimiser.step()
                 row: dict[str, Any] = {"model": factory.__name__, "gamma": gamma, "seed": seed}
                 found = {}
-                for name in ("pyhessian", "engine"):
-                    settings = {"estimator": name, "batch": 400}
+                for name, run in (("pyhessian", pyhessian_adapter), ("engine", engine)):
+                    settings = Settings.of({"estimator": name, "batch": 400})
                     start = time.perf_counter()
-                    found[name] = estimate(model, loss, x, y, settings, seed)
+                    found[name] = run.estimate(model, loss, x, y, settings, seed)
                     row[f"{name}, seconds"] = time.perf_counter() - start
                 theirs, ours = found["pyhessian"], found["engine"]
                 rows.append(

@@ -236,9 +236,15 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"curvature.samples: {samples} is more than data.{split} has: at most {data[split]}"
         )
-    geometry = config["geometry"]
-    if geometry and geometry["seed"] not in config["seeds"]:
-        lines.append(f"geometry.seed: {geometry['seed']} is none of seeds: {config['seeds']}")
+    for key in ("geometry", "theory", "controls"):
+        if config[key] and config[key]["seed"] not in config["seeds"]:
+            lines.append(f"{key}.seed: {config[key]['seed']} is none of seeds: {config['seeds']}")
+    trained = config["objectives"].get("focal", {}).get("gamma", [])
+    if config["theory"] and not any(trained):
+        lines.append("theory: needs a focal run: give objectives.focal.gamma a value above 0")
+    for gamma in (config["controls"] or {}).get("gammas", []):
+        if gamma not in trained:
+            lines.append(f"controls.gammas: {gamma} is none of objectives.focal.gamma: {trained}")
     for kind, where in (
         ("models", "models"),
         ("losses", "objectives"),

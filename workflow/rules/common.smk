@@ -91,6 +91,36 @@ if config["geometry"]:
         table=["spectrum", "lines", "plane"],
     )
 
+# Theory held against the focal runs' predictions, and interventions on the runs of one seed.
+FOCAL_RUNS = [
+    f"{RESULTS}/{folder}" for folder, run in RUNS.items() if run.objective.gamma is not None
+]
+THEORY_TABLES, THEORY_SCORES, CONTROL_RUNS, CONTROL_TABLES = [], [], [], []
+if config["theory"]:
+    FIGURES += plotting.THEORY_FIGURES
+    THEORY_TABLES = expand(
+        "{folder}/theory/{table}.csv",
+        folder=RESULTS,
+        table=["predictions", "posterior_points", "posterior_plane"],
+    )
+    THEORY_SCORES = expand(
+        "{folder}/theory/{table}.csv",
+        folder=RESULTS,
+        table=["bound", "logit_curvature", "posterior"],
+    )
+if config["controls"]:
+    FIGURES += plotting.CONTROL_FIGURES
+    CONTROL_RUNS = [
+        f"{RESULTS}/{{model}}/{run.objective.slug}/seed{run.seed}"
+        for run in RUNS.values()
+        if run.objective.gamma in config["controls"]["gammas"]
+        and run.seed == config["controls"]["seed"]
+        and run.model == next(iter(config["models"]))
+    ]
+    CONTROL_TABLES = expand(
+        "{folder}/controls/{model}.csv", folder=RESULTS, model=config["models"]
+    )
+
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
 
 # Only a counter of jobs at a time; which device a job gets is not Snakemake's to say.

@@ -4,6 +4,8 @@ rule figure_tables:
         runs=f"{RESULTS}/runs.csv",
         reliability=f"{RESULTS}/reliability.csv",
         geometry=GEOMETRY_TABLES,
+        theory=THEORY_TABLES,
+        controls=CONTROL_TABLES,
     output:
         expand(f"{PAPER}/data/{{figure}}.csv", figure=FIGURES),
     log:

@@ -11,10 +11,12 @@ from focal_curvature.plotting import load
 
 def main(snakemake):
     tables = {name: pd.read_csv(snakemake.input[name]) for name in ("runs", "reliability")}
-    # One file per model and table.
-    files = [Path(file) for file in snakemake.input.geometry]
+    # One file per table, or per model and table.
+    files = [Path(file) for file in [*snakemake.input.geometry, *snakemake.input.theory]]
     for name in {file.stem for file in files}:
         tables[name] = pd.concat([pd.read_csv(f) for f in files if f.stem == name])
+    if snakemake.input.controls:
+        tables["controls"] = pd.concat(map(pd.read_csv, snakemake.input.controls))
     for path in map(Path, snakemake.output):
         with write_atomically(path) as stream:
             load(path.stem).prepare(tables).to_csv(stream, index=False)

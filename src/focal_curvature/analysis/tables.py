@@ -74,6 +74,10 @@ def run_row(
             f"trace_{loss}_stderr": trace["stderr"],
             f"curvature_{loss}_seconds": found["seconds"],
         }
+        # None where the model is one that the pass for them cannot take.
+        if found["gauss_newton"]:
+            row[f"trace_gauss_newton_{loss}"] = found["gauss_newton"]["trace"]["estimate"]
+            row[f"adaptive_sharpness_{loss}"] = found["adaptive_sharpness"]["estimate"]
     return row
 
 

@@ -23,6 +23,9 @@ def estimate(
 ) -> CurvatureResult:
     """Curvature of the mean loss over a fixed sample set.
 
+    PyHessian knows the Hessian alone: the trace of the Gauss-Newton matrix and the adaptive
+    sharpness beside it are the engine's, as the result says.
+
     Parameters
     ----------
     model
@@ -45,9 +48,12 @@ def estimate(
         For a non-finite gradient or product; names the first layer affected.
     """
     checked = Settings.of(settings)
-    # Imported here so that each estimator needs only its own dependencies.
-    if checked.estimator == "pyhessian":
-        from .pyhessian_adapter import estimate as run
-    else:
-        from .engine import estimate as run
-    return run(model, loss, inputs, labels, checked, seed)
+    # Imported here so that the engine does not need PyHessian.
+    from . import engine
+
+    if checked.estimator == "engine":
+        return engine.estimate(model, loss, inputs, labels, checked, seed)
+    from .pyhessian_adapter import estimate as by_pyhessian
+
+    result = by_pyhessian(model, loss, inputs, labels, checked, seed)
+    return engine.with_gauss_newton(result, model, loss, inputs, labels, checked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from importlib.metadata import version
 
 import torch
@@ -13,7 +15,9 @@ from .prepare import require_finite
 from .problem import Problem
 from .results import CurvatureResult, Spectrum
 from .settings import Settings
-from .trace import gauss_newton_trace, hutchpp, residual_traces, summed
+from .trace import GaussNewtonTrace, gauss_newton_trace, hutchpp, residual_traces, summed
+
+logger = logging.getLogger(__name__)
 
 
 def estimate(
@@ -33,21 +37,12 @@ def estimate(
     """
     if inputs.device.type == "mps":
         raise ValueError("mps has no float64, which sums are kept in: set the device to cpu")
-    problem = Problem.of(
-        model,
-        loss,
-        inputs,
-        labels,
-        dtype=getattr(torch, settings.dtype),
-        batch=settings.batch,
-        chunk=settings.chunk,
-    )
+    problem = _problem(model, loss, inputs, labels, settings)
     generator = torch.Generator(inputs.device).manual_seed(seed)
     target = settings.relative_error
     limits = {"budget": settings.probes, "relative_error": target}
 
-    passes = gauss_newton_trace(problem, generator, **limits)
-    require_finite(problem.names, passes.layers.T, "Gauss-Newton trace")
+    passes = _passes(problem, generator, settings)
     known = float(passes.layers.sum(1).mean())
     residual = Operator(problem, "residual", check=settings.check)
     samples = residual_traces(residual, generator, known, **limits)
@@ -93,5 +88,64 @@ def estimate(
         seed=seed,
         layer_traces=layers,
         adaptive_sharpness=summed(passes.scaled.sum(1), passes.passes, target),
+        gauss_newton_estimator="engine",
         **spectra,
     )
+
+
+def with_gauss_newton(
+    result: CurvatureResult,
+    model: nn.Module,
+    loss: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    settings: Settings,
+) -> CurvatureResult:
+    """Add the trace of the Gauss-Newton matrix and the adaptive sharpness to another's result.
+
+    Both come from one pass, at the seed of the result. A model or loss that `torch.func.vmap`
+    cannot take, such as one that turns a tensor into a Python number, leaves the result without.
+
+    Raises
+    ------
+    FloatingPointError
+        For a non-finite gradient; names the first layer affected.
+    """
+    generator = torch.Generator(inputs.device).manual_seed(result.seed)
+    try:
+        problem = _problem(model, loss, inputs, labels, settings)
+        passes = _passes(problem, generator, settings)
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        logger.warning("no Gauss-Newton trace: %s", str(error).splitlines()[0])
+        return result
+    target = settings.relative_error
+    return replace(
+        result,
+        gauss_newton=Spectrum(summed(passes.layers.sum(1), passes.passes, target)),
+        adaptive_sharpness=summed(passes.scaled.sum(1), passes.passes, target),
+        gauss_newton_estimator="engine",
+    )
+
+
+def _problem(
+    model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor, settings: Settings
+) -> Problem:
+    return Problem.of(
+        model,
+        loss,
+        inputs,
+        labels,
+        dtype=getattr(torch, settings.dtype),
+        batch=settings.batch,
+        chunk=settings.chunk,
+    )
+
+
+def _passes(problem: Problem, generator: torch.Generator, settings: Settings) -> GaussNewtonTrace:
+    passes = gauss_newton_trace(
+        problem, generator, budget=settings.probes, relative_error=settings.relative_error
+    )
+    require_finite(problem.names, passes.layers.T, "Gauss-Newton trace")
+    return passes

@@ -146,14 +146,18 @@ class CurvatureResult:
         Seed of the probes.
     batch_norm, dropout
         Their modes: always evaluation mode.
-    hessian, gauss_newton, residual
-        By the engine: all asked for about the Hessian, the Gauss-Newton matrix and their
-        difference.
+    hessian, residual
+        By the engine: all asked for about the Hessian, and its difference from the Gauss-Newton
+        matrix.
     layer_traces
         By the engine: trace of the Hessian's diagonal block of each parameter tensor, by name.
+    gauss_newton
+        The Gauss-Newton matrix: of the engine all asked for, beside PyHessian its trace.
     adaptive_sharpness
-        By the engine: sum_i theta_i^2 G_ii with the Gauss-Newton matrix G, invariant under ReLU
-        rescaling.
+        sum_i theta_i^2 G_ii with the Gauss-Newton matrix G, invariant under ReLU rescaling.
+    gauss_newton_estimator
+        What estimated the latter two: "engine", whose pass for them is run beside PyHessian too,
+        which has none. None where they are missing.
     """
 
     top_eigenvalue: Eigenvalue
@@ -173,6 +177,7 @@ class CurvatureResult:
     residual: Spectrum | None = None
     layer_traces: dict[str, Scalar] | None = None
     adaptive_sharpness: Scalar | None = None
+    gauss_newton_estimator: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, ready for ``json.dump``."""

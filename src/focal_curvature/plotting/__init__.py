@@ -7,7 +7,11 @@ from pathlib import Path
 from types import ModuleType
 
 FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability")
-GEOMETRY_FIGURES = ("spectrum", "lines", "plane")  # need the configuration's `geometry`
+# Need the configuration's `geometry`, `theory` and `controls`.
+GEOMETRY_FIGURES = ("spectrum", "lines", "plane")
+THEORY_FIGURES = ("bound", "logit_curvature", "posterior")
+CONTROL_FIGURES = ("interventions",)
+ALL = FIGURES + GEOMETRY_FIGURES + THEORY_FIGURES + CONTROL_FIGURES
 
 
 def load(figure: str) -> ModuleType:
@@ -21,7 +25,7 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     Parameters
     ----------
     figure : str
-        One of ``FIGURES`` or ``GEOMETRY_FIGURES``.
+        One of ``ALL``.
     data : Path
     outputs : list of Path
         Files to write; the suffix says the format. The same table gives the same bytes.

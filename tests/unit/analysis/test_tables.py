@@ -101,6 +101,34 @@ def test_a_penalised_run_is_no_focal_run():
     assert (row["gamma"], row["strength"]) == (None, 0.01)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(there):
+    scalar = {"estimate": 3.0, "stderr": 0.1}
+    found = {
+        "status": "completed",
+        "reason": None,
+        "top_eigenvalue": {"estimate": 2.0, "residual": 0.0, "converged": True},
+        "trace": scalar,
+        "seconds": 1.0,
+        "gauss_newton": {"trace": {"estimate": 4.0}} if there else None,
+        "adaptive_sharpness": {"estimate": 5.0} if there else None,
+    }
+    run = {
+        "run": "m/ce/seed0",
+        "status": "completed",
+        "reason": None,
+        "spec": RunSpec("digits", "m", "own:m", {}, CROSS_ENTROPY, 0, {}).to_dict(),
+        "parameters": 5,
+        "seconds": 1.0,
+    }
+    calibration = {"samples": 9, "temperature": 1.0, "before": {}, "after": {}, "psi": None}
+    row = tables.run_row(run, calibration, {"objective": found, "cross_entropy": found})
+    for loss in ("objective", "cross_entropy"):
+        expected = (4.0, 5.0) if there else (None, None)
+        names = (f"trace_gauss_newton_{loss}", f"adaptive_sharpness_{loss}")
+        assert tuple(map(row.get, names)) == expected
+
+
 def test_provenance_lists_every_distinct_machine_once():
     common = {
         "commit": "abc",

@@ -156,6 +156,37 @@ def test_the_result_is_json_with_its_grounds():
     assert len(got["trace"]["samples"]) == 3
 
 
+@pytest.mark.parametrize("gamma", [0, 2])
+def test_gauss_newton_and_adaptive_sharpness_come_from_the_engine(gamma):
+    arguments = tiny_net(), focal(gamma), *samples()
+    got = estimate(*arguments, SETTINGS | {"probes": 10}, seed=0)
+    engine = estimate(*arguments, {"estimator": "engine"}, seed=0)
+    assert got.gauss_newton_estimator == "engine"
+    assert got.gauss_newton.trace == engine.gauss_newton.trace
+    assert got.adaptive_sharpness == engine.adaptive_sharpness
+    assert got.gauss_newton.trace.method == "exact"
+    assert got.estimator == "pyhessian"
+
+
+class ReadsANumber(nn.Module):
+    """A model that only PyHessian can take."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(16, 5)
+
+    def forward(self, x):
+        return self.net(x.flatten(1)) / (2.0 if x.abs().sum().item() > 0 else 1.0)
+
+
+def test_a_model_that_vmap_cannot_take_has_a_hessian_and_no_gauss_newton_trace(caplog):
+    got = estimate(ReadsANumber(), focal(1), *samples(), SETTINGS | {"probes": 3}, seed=0)
+    assert math.isfinite(got.trace.estimate)
+    assert got.gauss_newton is got.adaptive_sharpness is got.gauss_newton_estimator is None
+    assert "no Gauss-Newton trace" in caplog.text
+    json.dumps(got.to_dict(), allow_nan=False)
+
+
 def test_a_device_that_pyhessian_does_not_know_is_refused():
     x = torch.zeros(2, 1, 4, 4, device="meta")
     with pytest.raises(ValueError, match="PyHessian runs on cpu and cuda only"):

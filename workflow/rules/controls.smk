@@ -1,0 +1,29 @@
+rule controls:
+    input:
+        sources("analysis.controls", "training"),
+        dataset=DATASET_FILES,
+        splits=SPLIT_FILES,
+        model=[f"{run}/model.pt" for run in CONTROL_RUNS],
+        logits=[f"{run}/logits.npz" for run in CONTROL_RUNS],
+        run=[f"{run}/run.json" for run in CONTROL_RUNS],
+    output:
+        f"{RESULTS}/controls/{{model}}.csv",
+    log:
+        f"{RESULTS}/logs/controls/{{model}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/controls/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: config["threads"]
+    resources:
+        gpu=GPU,
+        runtime=asked("curvature", "runtime"),
+        mem_mb=asked("curvature", "mem_mb"),
+    params:
+        controls=config["controls"],
+        settings=config["curvature"],
+        bins=config["calibration"]["bins"],
+    message:
+        "Intervene on {wildcards.model}: what moves curvature, and what calibration"
+    script:
+        "../scripts/controls.py"

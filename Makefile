@@ -1,5 +1,5 @@
 # `make reproduce`: the figures. `make resume`: goes on after a kill. `make test`: linters and tests.
-# `make readme`: the README's verdicts from the committed ones.
+# `make readme`: the README's verdicts and numbers from the committed ones.
 # Each makes what it needs first.
 PYTHON ?= python3
 VENV ?= .venv

@@ -1,5 +1,6 @@
-"""The README's verdicts are those of the committed experiments."""
+"""The README's verdicts and numbers are those of the committed experiments."""
 
+import pandas as pd
 import readme
 
 TEXT = (readme.ROOT / "README.md").read_text()
@@ -22,8 +23,8 @@ DIGITS = {
 MNIST = {"experiment": "mnist", "claims": [claim(readme.ALL, "supported")]}
 
 
-def test_the_readme_says_what_the_committed_verdicts_are():
-    assert readme.update(TEXT, readme.committed()) == TEXT, "run `make readme`"
+def test_the_readme_says_what_is_committed():
+    assert readme.update(TEXT, *readme.committed()) == TEXT, "run `make readme`"
 
 
 def test_a_row_is_a_claim_and_a_column_an_experiment():
@@ -37,9 +38,26 @@ def test_a_row_is_a_claim_and_a_column_an_experiment():
 
 
 def test_only_the_section_changes_and_twice_is_once():
-    once = readme.update(TEXT, [DIGITS])
-    assert once != readme.update(TEXT, [MNIST])
-    assert readme.update(once, [DIGITS]) == once
-    assert readme.update(once, readme.committed()) == TEXT
+    once = readme.update(TEXT, [DIGITS], {})
+    assert once != readme.update(TEXT, [MNIST], {})
+    assert readme.update(once, [DIGITS], {}) == once
+    assert readme.update(once, *readme.committed()) == TEXT
     assert once.startswith(TEXT.partition(readme.BEGIN)[0])
     assert once.endswith(TEXT.partition(readme.END)[2])
+
+
+def test_numbers_stand_beside_published_ones():
+    values = {"accuracy": 0.9, "ece": 0.05, "ece_scaled": 0.012, "noise_floor": 0.01}
+    summary = pd.DataFrame(
+        [["cnn", "ce", metric, mean, mean + 0.004] for metric, mean in values.items()]
+        + [["cnn", "ce", "temperature", 1.5, 1.6]],
+        columns=["model", "objective", "metric", "mean", "high"],
+    )
+    published = pd.DataFrame(
+        [["A et al.", "CIFAR-10", "ResNet", "4.35 → 1.35 (T 2.5)", "1.48"]],
+        columns=["source", "data", "network", "ce", "focal3"],
+    )
+    table = readme.render_numbers({"mine": summary}, published).splitlines()
+    ours = "| mine | cnn | 90.0 ± 0.4 | 5.0 ± 0.4 → 1.2 ± 0.4 (T 1.5) |  | 1.0 ± 0.4 |"
+    theirs = "| CIFAR-10 (A et al.) | ResNet |  | 4.35 → 1.35 (T 2.5) | 1.48 |  |"
+    assert table.index(theirs) == table.index(ours) + 1

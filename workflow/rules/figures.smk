@@ -4,6 +4,7 @@ rule figure_tables:
         runs=f"{RESULTS}/runs.csv",
         reliability=f"{RESULTS}/reliability.csv",
         geometry=GEOMETRY_TABLES,
+        trajectory=TRAJECTORY_TABLES,
     output:
         expand(f"{PAPER}/data/{{figure}}.csv", figure=FIGURES),
     log:

@@ -8,6 +8,8 @@ from types import ModuleType
 
 FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability")
 GEOMETRY_FIGURES = ("spectrum", "lines", "plane")  # need the configuration's `geometry`
+TRAJECTORY_FIGURES = ("trajectory",)  # need its `trajectory`
+ALL_FIGURES = FIGURES + GEOMETRY_FIGURES + TRAJECTORY_FIGURES
 
 
 def load(figure: str) -> ModuleType:
@@ -21,7 +23,7 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     Parameters
     ----------
     figure : str
-        One of ``FIGURES`` or ``GEOMETRY_FIGURES``.
+        One of ``ALL_FIGURES``.
     data : Path
     outputs : list of Path
         Files to write; the suffix says the format. The same table gives the same bytes.

@@ -264,12 +264,32 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
                 lines += _misfits(place, given, *signature, 3 if kind == "models" else 0)
     if not lines:
         found = objectives(config)
+        lines += _no_such_runs(config, [objective.slug for objective in found])
         lines += [_too_long(objective) for objective in found if len(objective.slug) > LONGEST]
         slugs = [objective.slug for objective in found]
         twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
         if twice:
             lines.append(f"objectives: {', '.join(twice)} is there twice: every objective once")
     return lines
+
+
+def _no_such_runs(config: Mapping[str, Any], slugs: list[str]) -> Iterator[str]:
+    """Say what `trajectory` asks for that is not trained."""
+    chosen = config["trajectory"]
+    if not chosen:
+        return
+    for index, slug in enumerate(chosen["objectives"]):
+        if slug not in slugs:
+            yield f"trajectory.objectives[{index}]: {registry.unknown(slug, slugs)}"
+    for seed in sorted(set(chosen["seeds"]) - set(config["seeds"])):
+        yield f"trajectory.seeds: {seed} is none of seeds: {config['seeds']}"
+    for model, settings in config["models"].items():
+        epochs = (config["training"] | settings["training"])["epochs"]
+        if isinstance(epochs, int) and max(chosen["epochs"]) > epochs:
+            yield (
+                f"trajectory.epochs: {max(chosen['epochs'])} is more than {model} is trained for: "
+                f"at most {epochs}"
+            )
 
 
 def _misfits(

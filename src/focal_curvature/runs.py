@@ -167,6 +167,13 @@ def _grid(
 
 def expand(config: Mapping[str, Any]) -> list[RunSpec]:
     """Expand a validated configuration into its runs, in the order model, objective, seed."""
+
+    def training(settings: Mapping[str, Any], objective: Objective) -> dict[str, Any]:
+        found = config["training"] | settings.get("training", {})
+        if not objective.regulariser:
+            found.pop("trace_samples", None)  # decides nothing in a plain run
+        return found
+
     return [
         RunSpec(
             dataset=config["data"]["name"],
@@ -175,7 +182,7 @@ def expand(config: Mapping[str, Any]) -> list[RunSpec]:
             model_arguments=settings.get("arguments", {}),
             objective=objective,
             seed=seed,
-            training=config["training"] | settings.get("training", {}),
+            training=training(settings, objective),
         )
         for model, settings in config["models"].items()
         for objective in objectives(config)

@@ -96,6 +96,31 @@ rule estimators:
         "../scripts/estimators.py"
 
 
+rule trajectory_table:
+    input:
+        sources("analysis.trajectory"),
+        tables=TRAJECTORY_TABLES,
+    output:
+        report(
+            f"{PAPER}/tables/trajectory.csv",
+            caption="../report/trajectory.rst",
+            category="Tables",
+        ),
+        expand(f"{PAPER}/tables/trajectory.{{format}}", format=TABLE_FORMATS[1:]),
+    log:
+        f"{RESULTS}/logs/trajectory_table.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/trajectory_table.tsv"
+    group:
+        "paper"
+    conda:
+        "../../environment.yml"
+    message:
+        "Correlate curvature and calibration along training"
+    script:
+        "../scripts/trajectory_table.py"
+
+
 rule provenance:
     input:
         sources("analysis.cost"),

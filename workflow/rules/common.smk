@@ -119,6 +119,21 @@ if config["controls"]:
     ]
     CONTROL_TABLES = expand("{folder}/controls/{model}.csv", folder=RESULTS, model=config["models"])
 
+# The runs that are followed along their training, where that is asked for.
+TRAJECTORY_RUNS, TRAJECTORY_TABLES = [], []
+if config["trajectory"]:
+    TABLES += ["trajectory"]
+    FIGURES += plotting.TRAJECTORY_FIGURES
+    TRAJECTORY_RUNS = expand(
+        "{folder}/{{model}}/{objective}/seed{seed}",
+        folder=RESULTS,
+        objective=config["trajectory"]["objectives"],
+        seed=config["trajectory"]["seeds"],
+    )
+    TRAJECTORY_TABLES = expand(
+        "{folder}/trajectory/{model}.csv", folder=RESULTS, model=config["models"]
+    )
+
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
 
 # Only a counter of jobs at a time; which device a job gets is not Snakemake's to say.
@@ -140,17 +155,22 @@ def cell_of(wildcards):
     return cell
 
 
-def run_sources(*modules):
-    """The same as an input function, with the files of the run's own model and objective."""
+def run_sources(*modules, regularised=()):
+    """The same as an input function, with the files of the run's own model and objective.
+
+    A regularised run needs the modules `regularised` as well.
+    """
 
     @cache
     def find(cell):
         run = CELLS[cell]
         factories = [run.model_factory, run.objective.factory]
+        needed = modules
         if run.objective.regulariser:
             factories.append(run.objective.regulariser.factory)
+            needed += tuple(regularised)
         files = {os.path.relpath(file) for path in factories for file in factory_files(path)}
-        return sorted({*sources(*modules), *files})
+        return sorted({*sources(*needed), *files})
 
     return lambda wildcards: find(cell_of(wildcards))
 
@@ -186,6 +206,15 @@ def asked(stage, resource):
         return needs(stage, config, model, runs=runs, gpu=gpu, attempt=attempt)[resource]
 
     return lambda wildcards, attempt: find(wildcards.model, attempt)
+
+
+def asked_to_follow(wildcards, attempt):
+    """Minutes to train a model's chosen runs once more and to measure each at every epoch asked for."""
+    train, curvature = (
+        needs(stage, config, wildcards.model, runs=1, gpu=bool(GPU), attempt=attempt)["runtime"]
+        for stage in ("train", "curvature")
+    )
+    return len(TRAJECTORY_RUNS) * (train + len(config["trajectory"]["epochs"]) * curvature)
 
 
 def group_of(stage):

@@ -6,6 +6,7 @@ rule figure_tables:
         geometry=GEOMETRY_TABLES,
         theory=THEORY_TABLES,
         controls=CONTROL_TABLES,
+        trajectory=TRAJECTORY_TABLES,
     output:
         expand(f"{PAPER}/data/{{figure}}.csv", figure=FIGURES),
     log:

@@ -1,6 +1,6 @@
 rule train:
     input:
-        run_sources("training"),
+        run_sources("training", regularised=["curvature.tracking"]),
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
     output:

@@ -17,6 +17,8 @@ def main(snakemake):
         tables[name] = pd.concat([pd.read_csv(f) for f in files if f.stem == name])
     if snakemake.input.controls:
         tables["controls"] = pd.concat(map(pd.read_csv, snakemake.input.controls))
+    if snakemake.input.trajectory:
+        tables["trajectory"] = pd.concat(map(pd.read_csv, snakemake.input.trajectory))
     for path in map(Path, snakemake.output):
         with write_atomically(path) as stream:
             load(path.stem).prepare(tables).to_csv(stream, index=False)

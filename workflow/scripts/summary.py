@@ -10,7 +10,11 @@ from focal_curvature.analysis import summary
 
 def main(snakemake):
     runs = pd.read_csv(snakemake.input.runs)
-    known = [column for column in runs.select_dtypes("number") if column not in ("gamma", "seed")]
+    known = [
+        column
+        for column in runs.select_dtypes("number")
+        if column not in ("gamma", "strength", "seed")
+    ]
     table = summary.by_cell(runs, known)
     summary.write(table, summary.printed(table), [Path(file) for file in snakemake.output])
 

@@ -11,12 +11,15 @@ import job
 import numpy as np
 
 from focal_curvature import provenance
+from focal_curvature.curvature.tracking import traces
 from focal_curvature.data import tensors
 from focal_curvature.files import exclusive, sha256, write_atomically, write_csv, write_json
 from focal_curvature.runs import RunSpec
+from focal_curvature.seeds import derive_seed
 from focal_curvature.sources import content_hash
 from focal_curvature.training import (
     StoppedError,
+    build_loss,
     choose_device,
     deterministic,
     save_weights,
@@ -62,6 +65,7 @@ def train_run(spec, data, files, snakemake, stop):
         checkpoint_seconds=snakemake.config["jobs"]["checkpoint_seconds"],
         fingerprint=fingerprint,
         stop=stop,
+        measure=traces_along(spec, data),
     )
     save_weights(model, outcome.weights)
     write_csv(history, outcome.history)
@@ -89,6 +93,17 @@ def train_run(spec, data, files, snakemake, stop):
             "seconds": round(time.perf_counter() - started, 3),
             **provenance.collect(),
         },
+    )
+
+
+def traces_along(spec, data):
+    """Return what adds both traces to the history of a regularised run, if they are wanted."""
+    samples = spec.training.get("trace_samples")
+    if samples is None:
+        return lambda *_: {}
+    chosen, loss = tensors.subset(data.splits["train"], samples).split, build_loss(spec.objective)
+    return lambda model, epoch: traces(
+        model, loss, chosen.images, chosen.labels, derive_seed("traces", spec.seed, epoch)
     )
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from types import ModuleType
 
 FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability")
-# Need the configuration's `geometry`, `theory` and `controls`.
+# Need the configuration's `geometry`, `theory`, `controls` and `trajectory`.
 GEOMETRY_FIGURES = ("spectrum", "lines", "plane")
 THEORY_FIGURES = ("bound", "logit_curvature", "posterior")
 CONTROL_FIGURES = ("interventions",)
-ALL = FIGURES + GEOMETRY_FIGURES + THEORY_FIGURES + CONTROL_FIGURES
+TRAJECTORY_FIGURES = ("trajectory",)
+ALL_FIGURES = FIGURES + GEOMETRY_FIGURES + THEORY_FIGURES + CONTROL_FIGURES + TRAJECTORY_FIGURES
 
 
 def load(figure: str) -> ModuleType:
@@ -25,7 +26,7 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     Parameters
     ----------
     figure : str
-        One of ``ALL``.
+        One of ``ALL_FIGURES``.
     data : Path
     outputs : list of Path
         Files to write; the suffix says the format. The same table gives the same bytes.

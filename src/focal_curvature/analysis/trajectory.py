@@ -1,0 +1,58 @@
+"""Curvature against calibration error along the training of single runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+# Measures of curvature, with their headings in print.
+MEASURES = {
+    "top_eigenvalue_gauss_newton_cross_entropy": "λmax, Gauss-Newton, CE",
+    "trace_gauss_newton_cross_entropy": "Trace, Gauss-Newton, CE",
+    "top_eigenvalue_cross_entropy": "λmax, CE",
+    "top_eigenvalue_objective": "λmax, objective",
+    "trace_objective": "Trace, objective",
+}
+SPLITS = ("train", "validation")
+KEYS = ["model", "objective", "seed"]
+
+
+def correlations(table: pd.DataFrame) -> pd.DataFrame:
+    """Correlate each measure with each split's ECE over the measured epochs of a run.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row per run and epoch: `KEYS`, the keys of `MEASURES` (nats), ``<split>_ece``.
+
+    Returns
+    -------
+    DataFrame
+        `KEYS`, ``split``, ``measure``, ``r`` (Pearson; NaN where either does not vary) and ``n``,
+        the epochs at which both are known.
+    """
+    rows = []
+    for key, group in table.groupby(KEYS, sort=False):
+        for split in SPLITS:
+            for measure in MEASURES:
+                pair = group[[measure, f"{split}_ece"]].dropna()
+                varies = (pair.nunique() > 1).all()
+                r = pair.corr().iloc[0, 1] if varies else np.nan
+                rows.append([*key, split, measure, r, len(pair)])
+    return pd.DataFrame(rows, columns=[*KEYS, "split", "measure", "r", "n"])
+
+
+def printed(table: pd.DataFrame) -> pd.DataFrame:
+    """Lay the correlations out for print: a row per run and split, a column per measure."""
+    rows = []
+    for (model, objective, seed, split), group in table.groupby([*KEYS, "split"], sort=False):
+        found = group.set_index("measure")["r"]
+        rows.append(
+            {"Model": model, "Objective": objective, "Seed": seed, "ECE of": split}
+            | {
+                heading: "-" if np.isnan(found[measure]) else f"{found[measure]:+.2f}"
+                for measure, heading in MEASURES.items()
+            }
+            | {"n": int(group["n"].min())}
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,96 @@
+"""Curvature along training, by the engine, on a fixed sample set in evaluation mode."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import estimate
+from .operators import Operator
+from .problem import Problem
+from .settings import Settings
+from .trace import gauss_newton_trace, residual_traces
+
+logger = logging.getLogger(__name__)
+
+
+def traces(
+    model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor, seed: int
+) -> dict[str, float]:
+    """Return the traces of the Hessian and of the Gauss-Newton matrix of the mean loss.
+
+    Both are exact where the network is piecewise linear in each parameter tensor and has at most
+    50 classes, and then they are equal; else to a standard error of 1%, or as far as 50 probes go.
+
+    Parameters
+    ----------
+    model, loss, inputs, labels, seed
+        As for `focal_curvature.curvature.estimate`.
+
+    Returns
+    -------
+    dict
+        ``trace_hessian`` and ``trace_gauss_newton`` in nats; NaN where a derivative is not finite.
+    """
+    settings = Settings(estimator="engine", check=False)
+    problem = Problem.of(model, loss, inputs, labels, batch=settings.batch, chunk=settings.chunk)
+    generator = torch.Generator(inputs.device).manual_seed(seed)
+    limits = {"budget": settings.probes, "relative_error": settings.relative_error}
+    known = hessian = math.nan
+    try:
+        known = float(gauss_newton_trace(problem, generator, **limits).layers.sum(1).mean())
+        residual = Operator(problem, "residual", check=settings.check)
+        hessian = known + float(residual_traces(residual, generator, known, **limits).sum(1).mean())
+    except FloatingPointError as error:
+        logger.error("traces: %s", error)
+    return {"trace_hessian": hessian, "trace_gauss_newton": known}
+
+
+def sharpness(
+    model: nn.Module,
+    losses: Mapping[str, nn.Module],
+    inputs: Tensor,
+    labels: Tensor,
+    settings: Mapping[str, Any],
+    seed: int,
+) -> dict[str, float]:
+    """Return top eigenvalues and traces under several losses at the same weights.
+
+    Parameters
+    ----------
+    losses : mapping
+        Name -> loss; one under two names is measured once.
+    model, inputs, labels, settings, seed
+        As for `focal_curvature.curvature.estimate`; the estimator is the engine.
+
+    Returns
+    -------
+    dict
+        In nats, by name of the loss: ``top_eigenvalue_<name>`` and ``trace_<name>`` of the Hessian,
+        ``top_eigenvalue_gauss_newton_<name>`` and ``trace_gauss_newton_<name>``. NaN where a
+        derivative is not finite.
+    """
+    wanted = {**settings, "estimator": "engine", "matrices": ("hessian", "gauss_newton")}
+    known: dict[nn.Module, list[float]] = {}
+    row = {}
+    for name, loss in losses.items():
+        if loss not in known:
+            known[loss] = [math.nan] * 4
+            try:
+                found = estimate(model, loss, inputs, labels, wanted, seed)
+                known[loss] = [
+                    number
+                    for spectrum in (found.hessian, found.gauss_newton)
+                    for number in (spectrum.eigenvalues[0].estimate, spectrum.trace.estimate)
+                ]
+            except FloatingPointError as error:
+                logger.error("%s: %s", name, error)
+        for matrix, at in (("", 0), ("gauss_newton_", 2)):
+            row[f"top_eigenvalue_{matrix}{name}"] = known[loss][at]
+            row[f"trace_{matrix}{name}"] = known[loss][at + 1]
+    return row

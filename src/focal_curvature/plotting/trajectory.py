@@ -1,0 +1,55 @@
+"""Curvature and calibration error along training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.plotting.common import gamma_colours, panels
+
+# Column -> label of its row of panels.
+SHOWN = {
+    "trace_objective": "trace, objective\n(nats)",
+    "trace_cross_entropy": "trace, CE\n(nats)",
+    "top_eigenvalue_gauss_newton_cross_entropy": "λmax, Gauss-Newton,\nCE (nats)",
+    "validation_ece": "validation\nECE (%)",
+}
+
+
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return a row per run and measured epoch: model, objective, seed, epoch, columns of SHOWN."""
+    return tables["trajectory"][["model", "objective", "seed", "epoch", *SHOWN]]
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw a row of panels per quantity, a column per model, a line per run."""
+    models = list(data["model"].unique())
+    # In the order of the configuration: by gamma, where that is how they are listed.
+    palette = gamma_colours(list(data["objective"].unique()))
+    figure, axes = panels(list(SHOWN), models, 1.5, sharex=True, sharey="row")
+    for row, (column, label) in zip(axes, SHOWN.items(), strict=True):
+        factor = 100 if column.endswith("ece") else 1
+        for ax, model in zip(row, models, strict=True):
+            chosen = data[data["model"] == model]
+            for (objective, _), run in chosen.groupby(["objective", "seed"], sort=False):
+                ax.plot(
+                    run["epoch"],
+                    factor * run[column],
+                    "o-",
+                    ms=2.5,
+                    color=palette[objective],
+                    label=objective,
+                )
+            ax.grid(axis="y")
+        if factor == 1:
+            row[0].set_yscale("log" if (data[column].dropna() > 0).all() else "symlog")
+        row[0].set_ylabel(label)
+    for top, bottom, model in zip(axes[0], axes[-1], models, strict=True):
+        top.set_title(model)
+        bottom.set_xlabel("epoch")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique, title="objective", loc="outside right center")
+    return figure

@@ -225,6 +225,16 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     geometry = config["geometry"]
     if geometry and geometry["seed"] not in config["seeds"]:
         lines.append(f"geometry.seed: {geometry['seed']} is none of seeds: {config['seeds']}")
+    stacks = {"training": config["training"]} | {
+        f"models.{model}.training": settings["training"]
+        for model, settings in config["models"].items()
+    }
+    lines += [
+        f"{place}.stacked: true needs jobs.train: cell, not {config['jobs']['train']}: "
+        "a job must serve several seeds to stack them"
+        for place, settings in stacks.items()
+        if settings.get("stacked") is True and config["jobs"]["train"] != "cell"
+    ]
     for kind, section in (("models", config["models"]), ("losses", config["objectives"])):
         where = "objectives" if kind == "losses" else kind
         for key, settings in section.items():

@@ -34,6 +34,7 @@ TABLE_FORMATS = ["csv", "md", "tex"]
 
 RUNS = {run.folder: run for run in expand_runs(config)}
 CELLS = {f"{run.model}/{run.objective.slug}": run for run in RUNS.values()}
+SLUGS = tuple(dict.fromkeys(run.objective.slug for run in RUNS.values()))
 DATASET_FILES = expand(
     "{folder}/{file}", folder=DATASET, file=["dataset.json", "images.npy", "labels.npy"]
 )
@@ -91,24 +92,28 @@ def sources(*modules):
 
 
 def run_sources(*modules):
-    """The same as an input function, with the files of the run's own model and loss."""
+    """The same as an input function, with the files of the job's own model and losses."""
 
     @cache
-    def find(cell):
-        run = CELLS[cell]
-        factories = (run.model_factory, run.objective.factory)
+    def find(model, slugs):
+        runs = [CELLS[f"{model}/{slug}"] for slug in slugs]
+        factories = {path for run in runs for path in (run.model_factory, run.objective.factory)}
         files = {os.path.relpath(file) for path in factories for file in factory_files(path)}
         return sorted({*sources(*modules), *files})
 
-    return lambda wildcards: find(f"{wildcards.model}/{wildcards.objective}")
+    # A job that serves a whole model has no objective of its own.
+    return lambda w: find(w.model, (w.objective,) if "objective" in w.keys() else SLUGS)
 
 
 def per_job(stage, file):
-    """A run's file, or those of all seeds of a cell, as `jobs` in the configuration says."""
-    if config["jobs"][stage] == "run":
+    """A run's file, or those of all runs that a job serves, as `jobs` in the configuration says."""
+    serves = config["jobs"][stage]
+    if serves == "run":
         return [f"{RUN}/{file}"]
     return expand(
-        f"{RESULTS}/{{{{model}}}}/{{{{objective}}}}/seed{{seed}}/{file}", seed=config["seeds"]
+        f"{RESULTS}/{{{{model}}}}/{{objective}}/seed{{seed}}/{file}",
+        objective="{objective}" if serves == "cell" else SLUGS,
+        seed=config["seeds"],
     )
 
 
@@ -126,7 +131,8 @@ def served(stage):
 
 def asked(stage, resource):
     """What a stage's jobs ask a cluster for, as a function of the model and the attempt."""
-    runs = 1 if config["jobs"][stage] == "run" else len(config["seeds"])
+    cell = len(config["seeds"])
+    runs = {"run": 1, "cell": cell, "model": cell * len(SLUGS)}[config["jobs"][stage]]
 
     @cache
     def find(model, attempt):
@@ -147,8 +153,15 @@ def group_of(stage):
 
 def job_name(stage):
     """Pattern that tells a stage's jobs apart in logs and benchmarks."""
-    name = "{model}/{objective}"
-    return f"{name}/seed{{seed}}" if config["jobs"][stage] == "run" else name
+    parts = ["{model}", "{objective}", "seed{seed}"]
+    return "/".join(parts[: 1 + ["model", "cell", "run"].index(config["jobs"][stage])])
+
+
+def job_text(stage):
+    """What a stage's job serves, for its message."""
+    if config["jobs"][stage] == "model":
+        return "{wildcards.model}, all objectives"
+    return "{wildcards.model} trained with {wildcards.objective}"
 
 
 wildcard_constraints:

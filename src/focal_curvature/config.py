@@ -245,6 +245,16 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     for gamma in (config["controls"] or {}).get("gammas", []):
         if gamma not in trained:
             lines.append(f"controls.gammas: {gamma} is none of objectives.focal.gamma: {trained}")
+    stacks = {"training": config["training"]} | {
+        f"models.{model}.training": settings["training"]
+        for model, settings in config["models"].items()
+    }
+    lines += [
+        f"{place}.stacked: true needs jobs.train: cell, not {config['jobs']['train']}: "
+        "a job must serve several seeds to stack them"
+        for place, settings in stacks.items()
+        if settings.get("stacked") is True and config["jobs"]["train"] != "cell"
+    ]
     for kind, where in (
         ("models", "models"),
         ("losses", "objectives"),

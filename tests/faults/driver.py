@@ -13,10 +13,9 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-
-import torch
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow/scripts")]
@@ -28,9 +27,7 @@ from focal_curvature.data import arrays, digits, splits  # noqa: E402
 from focal_curvature.files import sha256  # noqa: E402
 from focal_curvature.runs import Objective, RunSpec  # noqa: E402
 
-# Both import more of torch when first used.
-training.deterministic(1)
-torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1)
+training.deterministic(1)  # imports more of torch
 
 BITS = ("model.pt", "history.csv", "logits.npz")
 TRAINING = {
@@ -47,6 +44,7 @@ TRAINING = {
     "clip_norm": None,
     "augmentation": "crop-flip",
     "evaluate_every": 10,
+    "stacked": False,
 }
 
 
@@ -81,8 +79,15 @@ class Bench:
 
     def train(self, name, checkpoint_seconds=0, width=4, **settings):
         """Describe a training job as Snakemake does."""
-        run = self.run(name)
-        spec = RunSpec(
+        return self._job(name, [self.run(name)], checkpoint_seconds, width, settings)
+
+    def train_cell(self, name, checkpoint_seconds=0, **settings):
+        """Describe the job that trains two seeds as one."""
+        runs = [self.run(name) / f"seed{seed}" for seed in range(2)]
+        return self._job(name, runs, checkpoint_seconds, 4, {"stacked": True} | settings)
+
+    def _job(self, name, runs, checkpoint_seconds, width, settings):
+        one = RunSpec(
             dataset="digits",
             model="small_cnn",
             model_factory="focal_curvature.models.small_cnn:small_cnn",
@@ -95,12 +100,14 @@ class Bench:
             rule="train",
             input=Files(dataset=self.data, splits=self.splits),
             output=Files(
-                model=[str(run / "model.pt")],
-                history=[str(run / "history.csv")],
-                logits=[str(run / "logits.npz")],
-                run=[str(run / "run.json")],
+                model=[str(run / "model.pt") for run in runs],
+                history=[str(run / "history.csv") for run in runs],
+                logits=[str(run / "logits.npz") for run in runs],
+                run=[str(run / "run.json") for run in runs],
             ),
-            params=SimpleNamespace(specs=[spec.to_dict()], bins=15),
+            params=SimpleNamespace(
+                specs=[replace(one, seed=seed).to_dict() for seed in range(len(runs))], bins=15
+            ),
             config={"device": "cpu", "jobs": {"checkpoint_seconds": checkpoint_seconds}},
             threads=1,
             resources={},
@@ -269,6 +276,26 @@ def terminate(bench, times):
         "identical": bits(folder) == expected,
         "resumed": resumed(folder),
     }
+
+
+def terminate_cell(bench):
+    """Ask a job that trains two seeds as one to stop, and let it go on."""
+    code = end(start(bench.train_cell("undisturbed")))
+    assert code == 0, screen(bench.train_cell("undisturbed"))
+    job = bench.train_cell("stopped", checkpoint_seconds=3600)
+    seeds = [bench.run("stopped") / f"seed{seed}" for seed in range(2)]
+    pid = start(job)
+    until(Path(job[1].log[0]).exists)
+    time.sleep(0.3)
+    os.kill(pid, signal.SIGTERM)
+    result = {"code": end(pid), "screen": screen(job), "left": [names(seed) for seed in seeds]}
+    result["last"] = end(start(job))
+    result["resumed"] = [resumed(seed) for seed in seeds]
+    result["identical"] = [
+        bits(seed) == bits(bench.run("undisturbed") / seed.name) for seed in seeds
+    ]
+    result["after"] = [names(seed) for seed in seeds]
+    return result
 
 
 def twins(bench):

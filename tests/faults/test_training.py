@@ -48,6 +48,16 @@ def test_a_run_that_is_asked_to_stop_keeps_its_work_and_says_so(tmp_path):
     assert found["resumed"] >= 5
 
 
+def test_a_cell_trained_as_one_stops_and_goes_on_as_one(tmp_path):
+    found = drive(tmp_path, "terminate_cell")
+    assert found["code"] == 75
+    assert "stopped: stopped after epoch" in found["screen"].replace("small_cnn/focal-2", "stopped")
+    assert found["left"] == [["checkpoint.pt"], []]
+    assert (found["last"], found["identical"]) == (0, [True, True])
+    assert found["resumed"][0] == found["resumed"][1] > 0
+    assert found["after"] == [OUTPUTS] * 2
+
+
 def test_a_job_that_outlived_its_workflow_does_not_overwrite_its_successor(tmp_path):
     found = drive(tmp_path, "twins")
     assert found["codes"] == [0, 0]

@@ -20,6 +20,6 @@ rule calibration:
     params:
         bins=config["calibration"]["bins"],
     message:
-        "Score the calibration of {wildcards.model} trained with {wildcards.objective}"
+        f"Score the calibration of {job_text('calibration')}"
     script:
         "../scripts/calibration.py"

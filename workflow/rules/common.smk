@@ -48,6 +48,7 @@ TABLE_FORMATS = ["csv", "md", "tex"]
 
 RUNS = {run.folder: run for run in expand_runs(config)}
 CELLS = {f"{run.model}/{run.objective.slug}": run for run in RUNS.values()}
+SLUGS = tuple(dict.fromkeys(run.objective.slug for run in RUNS.values()))
 DATASET_FILES = expand(
     "{folder}/{file}", folder=DATASET, file=["dataset.json", "images.npy", "labels.npy"]
 )
@@ -156,31 +157,39 @@ def cell_of(wildcards):
 
 
 def run_sources(*modules, regularised=()):
-    """The same as an input function, with the files of the run's own model and objective.
+    """The same as an input function, with the files of the job's own models and objectives.
 
     A regularised run needs the modules `regularised` as well.
     """
 
     @cache
-    def find(cell):
-        run = CELLS[cell]
-        factories = [run.model_factory, run.objective.factory]
-        needed = modules
-        if run.objective.regulariser:
-            factories.append(run.objective.regulariser.factory)
-            needed += tuple(regularised)
-        files = {os.path.relpath(file) for path in factories for file in factory_files(path)}
+    def find(cells):
+        files, needed = set(), list(modules)
+        for run in map(CELLS.get, cells):
+            factories = [run.model_factory, run.objective.factory]
+            if run.objective.regulariser:
+                factories.append(run.objective.regulariser.factory)
+                needed += regularised
+            files |= {os.path.relpath(file) for path in factories for file in factory_files(path)}
         return sorted({*sources(*needed), *files})
 
-    return lambda wildcards: find(cell_of(wildcards))
+    # A job that serves a whole model has no objective of its own.
+    return lambda w: find(
+        (cell_of(w),)
+        if "objective" in w.keys()
+        else tuple(f"{w.model}/{slug}" for slug in SLUGS)
+    )
 
 
 def per_job(stage, file):
-    """A run's file, or those of all seeds of a cell, as `jobs` in the configuration says."""
-    if config["jobs"][stage] == "run":
+    """A run's file, or those of all runs that a job serves, as `jobs` in the configuration says."""
+    serves = config["jobs"][stage]
+    if serves == "run":
         return [f"{RUN}/{file}"]
     return expand(
-        f"{RESULTS}/{{{{model}}}}/{{{{objective}}}}/seed{{seed}}/{file}", seed=config["seeds"]
+        f"{RESULTS}/{{{{model}}}}/{{objective}}/seed{{seed}}/{file}",
+        objective="{objective}" if serves == "cell" else SLUGS,
+        seed=config["seeds"],
     )
 
 
@@ -198,7 +207,8 @@ def served(stage):
 
 def asked(stage, resource):
     """What a stage's jobs ask a cluster for, as a function of the model and the attempt."""
-    runs = 1 if config["jobs"][stage] == "run" else len(config["seeds"])
+    cell = len(config["seeds"])
+    runs = {"run": 1, "cell": cell, "model": cell * len(SLUGS)}[config["jobs"][stage]]
 
     @cache
     def find(model, attempt):
@@ -228,8 +238,15 @@ def group_of(stage):
 
 def job_name(stage):
     """Pattern that tells a stage's jobs apart in logs and benchmarks."""
-    name = "{model}/{objective}"
-    return f"{name}/seed{{seed}}" if config["jobs"][stage] == "run" else name
+    parts = ["{model}", "{objective}", "seed{seed}"]
+    return "/".join(parts[: 1 + ["model", "cell", "run"].index(config["jobs"][stage])])
+
+
+def job_text(stage):
+    """What a stage's job serves, for its message."""
+    if config["jobs"][stage] == "model":
+        return "{wildcards.model}, all objectives"
+    return "{wildcards.model} trained with {wildcards.objective}"
 
 
 wildcard_constraints:

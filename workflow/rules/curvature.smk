@@ -24,6 +24,6 @@ rule curvature:
     params:
         settings=config["curvature"],
     message:
-        "Measure the curvature of {wildcards.model} trained with {wildcards.objective}"
+        f"Measure the curvature of {job_text('curvature')}"
     script:
         "../scripts/curvature.py"

@@ -1,10 +1,11 @@
-"""Train a run, or all seeds of a cell one after the other; each keeps its own files."""
+"""Train a run, or all seeds of a cell, stacked or one after the other; each keeps its own files."""
 
 import logging
 import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import job
@@ -18,12 +19,14 @@ from focal_curvature.runs import RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.sources import content_hash
 from focal_curvature.training import (
+    NotStackableError,
     StoppedError,
     build_loss,
     choose_device,
     deterministic,
     save_weights,
     train,
+    train_stacked,
 )
 
 
@@ -36,37 +39,64 @@ def main(snakemake):
     data = tensors.load(
         Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits[0]).parent, device
     )
+    specs = [RunSpec.from_dict(spec) for spec in snakemake.params.specs]
     made = snakemake.output
+    files = [
+        [Path(file) for file in row]
+        for row in zip(made.model, made.history, made.logits, made.run, strict=True)
+    ]
     try:
-        for spec, *files in zip(
-            snakemake.params.specs, made.model, made.history, made.logits, made.run, strict=True
-        ):
-            files = [Path(file) for file in files]
-            with exclusive(files[0].parent):
-                train_run(RunSpec.from_dict(spec), data, files, snakemake, terminated.is_set)
+        if len(specs) > 1 and specs[0].training["stacked"]:
+            try:
+                train_group(train_stacked, specs, data, files, snakemake, terminated.is_set)
+                return
+            except NotStackableError as reason:
+                logging.warning("one seed after the other, not stacked: %s", reason)
+        for spec, own in zip(specs, files, strict=True):
+            train_group(train_alone, [spec], data, [own], snakemake, terminated.is_set)
     except StoppedError as stopped:
         logging.warning("%s", stopped)
         sys.exit(job.STOPPED)
 
 
-def train_run(spec, data, files, snakemake, stop):
+def train_alone(specs, data, **settings):
+    return [train(specs[0], data, measure=traces_along(specs[0], data), **settings)]
+
+
+def train_group(trainer, specs, data, files, snakemake, stop):
+    """Train runs that share a checkpoint, and write the files of each."""
     started = time.perf_counter()
-    model, history, logits, record = files
-    device = data.splits["train"].images.device
-    checkpoint = model.with_name("checkpoint.pt")
+    folders = [own[0].parent for own in files]
     # All inputs: the sources, the data and the splits.
     inputs = content_hash(Path(file) for file in snakemake.input)
-    fingerprint = f"{spec} {snakemake.threads} {device} {inputs}"
-    outcome = train(
-        spec,
-        data,
-        bins=snakemake.params.bins,
-        checkpoint=checkpoint,
-        checkpoint_seconds=snakemake.config["jobs"]["checkpoint_seconds"],
-        fingerprint=fingerprint,
-        stop=stop,
-        measure=traces_along(spec, data),
-    )
+    device = data.splits["train"].images.device
+    with ExitStack() as locks:
+        for folder in folders:
+            locks.enter_context(exclusive(folder))
+        outcomes = trainer(
+            specs,
+            data,
+            bins=snakemake.params.bins,
+            checkpoint=folders[0].joinpath("checkpoint.pt"),
+            checkpoint_seconds=snakemake.config["jobs"]["checkpoint_seconds"],
+            fingerprint=f"{specs} {snakemake.threads} {device} {inputs}",
+            stop=stop,
+        )
+        about = {
+            "device": provenance.device_name(device),
+            "threads": snakemake.threads,
+            "inputs_sha256": inputs,
+            "trained_together": len(specs),
+            # A run's share of those that were trained in one.
+            "seconds": round((time.perf_counter() - started) / len(specs), 3),
+            **provenance.collect(),
+        }
+        for spec, outcome, own in zip(specs, outcomes, files, strict=True):
+            write_run(spec, data, outcome, own, about)
+
+
+def write_run(spec, data, outcome, files, about):
+    model, history, logits, record = files
     save_weights(model, outcome.weights)
     write_csv(history, outcome.history)
     with write_atomically(logits) as stream:
@@ -85,13 +115,9 @@ def train_run(spec, data, files, snakemake, stop):
             "parameters": outcome.parameters,
             "normalisation": {"mean": data.mean, "std": data.std},
             "samples": {name: len(split.labels) for name, split in data.splits.items()},
-            "device": provenance.device_name(device),
-            "threads": snakemake.threads,
             "resumed_from_epoch": outcome.resumed_from,
-            "inputs_sha256": inputs,
             "sha256": {file.name: sha256(file) for file in (model, history, logits)},
-            "seconds": round(time.perf_counter() - started, 3),
-            **provenance.collect(),
+            **about,
         },
     )
 

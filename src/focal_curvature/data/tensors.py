@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class Tensors:
     mean: list[float]
     std: list[float]
 
-    @property
+    @cached_property
     def black(self) -> Tensor:
         """What a pixel of value zero is after normalisation, shape (C, 1, 1)."""
         return -torch.tensor(self.mean)[:, None, None] / torch.tensor(self.std)[:, None, None]

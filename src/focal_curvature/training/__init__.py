@@ -3,8 +3,10 @@
 from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.devices import choose_device, deterministic
 from focal_curvature.training.loop import Outcome, StoppedError, build_loss, build_model, train
+from focal_curvature.training.stacked import NotStackableError, train_stacked
 
 __all__ = [
+    "NotStackableError",
     "Outcome",
     "StoppedError",
     "build_loss",
@@ -14,4 +16,5 @@ __all__ = [
     "load_weights",
     "save_weights",
     "train",
+    "train_stacked",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.training.checkpoints import load_checkpoint, save_weights
 from focal_curvature.training.evaluation import CHUNK, logits_of, scores
+from focal_curvature.training.optimizer import SGD
 from focal_curvature.training.schedule import learning_rate
 
 logger = logging.getLogger(__name__)
@@ -143,13 +144,7 @@ def train(
     # Channels last: up to 1.8 times as fast on a CPU, and what tensor cores take.
     model = build_model(spec, tensors, device).to(memory_format=torch.channels_last)
     loss = build_loss(spec.objective)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=settings["learning_rate"],
-        momentum=settings["momentum"],
-        weight_decay=settings["weight_decay"],
-        nesterov=settings["nesterov"],
-    )
+    optimizer = SGD(model.parameters(), settings)
     history: list[dict[str, float]] = []
     start = 0
     saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
@@ -159,25 +154,24 @@ def train(
         history, start = saved["history"], saved["epoch"]
         logger.info("%s: resumed after epoch %d", spec.folder, start)
     last_saved = last_logged = time.monotonic()
-    status, reason = "completed", None
+    reason = None
     for epoch in range(start, settings["epochs"]):
         done = epoch + 1
         last = done == settings["epochs"]
         try:
             steps = _train_epoch(model, loss, optimizer, spec, tensors, epoch)
             if last or done % settings["evaluate_every"] == 0:
-                row = {"epoch": done} | _evaluate(model, loss, tensors, bins, done) | steps
+                logits = {name: _logits(model, tensors, name) for name in ("train", "validation")}
+                row = history_row(logits, loss, tensors, bins, done) | steps
                 history.append(row | measure(model, done))
         except DivergenceError as error:
-            status, reason = "diverged", str(error)
+            reason = str(error)
             logger.error("%s: diverged: %s", spec.folder, reason)
             break
         now = time.monotonic()
         if history and (last or now - last_logged > LOG_SECONDS):
             last_logged = now
-            logger.info(
-                "%s: epoch %d of %d: %s", spec.folder, done, settings["epochs"], _brief(history[-1])
-            )
+            logger.info("%s: %s", spec.folder, brief(history[-1], settings))
         stopping = not last and stop()
         if checkpoint and not last and (stopping or now - last_saved > checkpoint_seconds):
             last_saved = now
@@ -197,26 +191,25 @@ def train(
                 "the same command goes on from there"
             )
     logits = {}
-    if status == "completed":
+    if reason is None:
         try:
             for name in tensors.splits:
-                logits[name] = _logits(model, tensors, name, settings["epochs"]).cpu().numpy()
+                logits[name] = _logits(model, tensors, name)
+                require_finite_logits(logits[name], name, settings["epochs"])
         except DivergenceError as error:
-            status, reason = "diverged", str(error)
+            reason = str(error)
             logger.error("%s: diverged: %s", spec.folder, reason)
-    if status == "diverged":
-        logits = {name: np.empty((0, tensors.classes), np.float32) for name in tensors.splits}
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Outcome(status, reason, weights, history, logits, parameters, start)
+    return outcome_of(reason, weights, history, logits, tensors, parameters, start)
 
 
 def _train_epoch(
     model: nn.Module,
     loss: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: SGD,
     spec: RunSpec,
     tensors: Tensors,
     epoch: int,
@@ -247,8 +240,6 @@ def _train_epoch(
     size = settings["batch_size"]
     with advise(f"out of memory on {device} with training.batch_size {size}: lower it"):
         for step, batch in enumerate(batches):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(settings, epoch, step, steps)
             images = augment(data.images[batch], settings["augmentation"], generator, tensors.black)
             labels, reduction = data.labels[batch], settings["reduction"]
             optimizer.zero_grad()
@@ -261,57 +252,85 @@ def _train_epoch(
                 found.append({"loss": total.detach()})
             if settings["clip_norm"] is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), settings["clip_norm"])
-            optimizer.step()
+            optimizer.step(learning_rate(settings, epoch, step, steps))
     # Checked once an epoch: a look at every step would make a GPU wait for it.
     reports = {key: torch.stack([step[key] for step in found]) for key in found[0]}
-    values = reports.pop("loss").tolist()
-    remedy = "lower training.learning_rate or set training.clip_norm"
-    if regulariser:
-        remedy = f"lower regularisers.{spec.objective.regulariser.name}, or {remedy}"
-    for step, value in enumerate(values):
-        if not math.isfinite(value):
-            raise DivergenceError(
-                f"loss {value} in epoch {epoch + 1}, step {step + 1} of {steps}: {remedy}"
-            )
-    for name, weight in model.state_dict().items():
-        if not weight.isfinite().all():
-            raise DivergenceError(
-                f"{name} is not finite after epoch {epoch + 1}, last loss {values[-1]:.6g}: "
-                f"{remedy}"
-            )
+    require_finite_step(reports.pop("loss").tolist(), model.state_dict(), spec.objective, epoch)
     # A step without a penalty reports NaN.
     return {key: float(values.nanmean()) for key, values in reports.items()}
 
 
-def _logits(model: nn.Module, tensors: Tensors, name: str, done: int) -> Tensor:
-    """Return a split's logits; raise DivergenceError if any is not finite."""
+def require_finite_step(
+    losses: Sequence[float], weights: Mapping[str, Tensor], objective: Objective, epoch: int
+) -> None:
+    """Raise DivergenceError if a loss of an epoch's steps, or a weight after it, is not finite."""
+    remedy = "lower training.learning_rate or set training.clip_norm"
+    if objective.regulariser:
+        remedy = f"lower regularisers.{objective.regulariser.name}, or {remedy}"
+    for step, value in enumerate(losses):
+        if not math.isfinite(value):
+            raise DivergenceError(
+                f"loss {value} in epoch {epoch + 1}, step {step + 1} of {len(losses)}: {remedy}"
+            )
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise DivergenceError(
+                f"{name} is not finite after epoch {epoch + 1}, last loss {losses[-1]:.6g}: "
+                f"{remedy}"
+            )
+
+
+def _logits(model: nn.Module, tensors: Tensors, name: str) -> Tensor:
+    """Return a split's logits (N, K)."""
     images = tensors.splits[name].images
     with advise(
         f"out of memory on {images.device} while evaluating {CHUNK} images at a time: "
         "make the model smaller (models.<name>.arguments) or set device to cpu"
     ):
-        logits = logits_of(model, images)
+        return logits_of(model, images)
+
+
+def require_finite_logits(logits: Tensor, name: str, done: int) -> None:
+    """Raise DivergenceError if any of a split's logits is not finite."""
     if not logits.isfinite().all():
         raise DivergenceError(
             f"logits of the {name} split are not finite after epoch {done}: "
             "lower training.learning_rate or set training.clip_norm"
         )
-    return logits
 
 
-def _evaluate(
-    model: nn.Module, loss: nn.Module, tensors: Tensors, bins: int, done: int
+def history_row(
+    logits: Mapping[str, Tensor], loss: nn.Module, tensors: Tensors, bins: int, done: int
 ) -> dict[str, float]:
-    row = {}
-    for name in ("train", "validation"):
-        split = tensors.splits[name]
-        found = scores(_logits(model, tensors, name, done), split.labels, loss, bins)
+    """Score logits (N, K) by split; raise DivergenceError if any is not finite."""
+    row: dict[str, float] = {"epoch": done}
+    for name, values in logits.items():
+        require_finite_logits(values, name, done)
+        found = scores(values, tensors.splits[name].labels, loss, bins)
         row |= {f"{name}_{key}": value for key, value in found.items()}
     return row
 
 
-def _brief(row: Mapping[str, Any]) -> str:
+def outcome_of(
+    reason: str | None,
+    weights: dict[str, Tensor],
+    history: list[dict[str, float]],
+    logits: Mapping[str, Tensor],
+    tensors: Tensors,
+    parameters: int,
+    start: int,
+) -> Outcome:
+    """Gather what a run came to; a reason means that it diverged."""
+    arrays = {name: values.cpu().numpy() for name, values in logits.items()}
+    if reason is not None:
+        arrays = {name: np.empty((0, tensors.classes), np.float32) for name in tensors.splits}
+    status = "completed" if reason is None else "diverged"
+    return Outcome(status, reason, weights, history, arrays, parameters, start)
+
+
+def brief(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Word a row of the history."""
     return (
-        f"loss {row['train_loss']:.4g}, validation accuracy {row['validation_accuracy']:.4f}, "
-        f"ECE {row['validation_ece']:.4f}"
+        f"epoch {row['epoch']:.0f} of {settings['epochs']}: loss {row['train_loss']:.4g}, "
+        f"validation accuracy {row['validation_accuracy']:.4f}, ECE {row['validation_ece']:.4f}"
     )

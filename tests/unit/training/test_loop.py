@@ -7,6 +7,7 @@ from torch import nn
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.training import build_model, loop, train
 from focal_curvature.training.checkpoints import load_weights, save_weights
+from focal_curvature.training.optimizer import SGD
 from focal_curvature.training.schedule import learning_rate
 
 SETTINGS = {
@@ -191,3 +192,26 @@ def test_history_scores_are_fractions_of_the_split(data):
         assert 0 <= row[f"validation_{key}"] <= 1
     assert math.isfinite(row["validation_loss"])
     assert row["validation_loss"] < row["validation_nll"]  # (1 - p)^2 is below one
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_steps_are_those_of_torch_to_the_bit(momentum, nesterov):
+    settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": 0.01}
+    torch.manual_seed(0)
+    ours = [torch.randn(shape, requires_grad=True) for shape in ((4, 3), (5,), (2,))]
+    theirs = [p.detach().clone().requires_grad_() for p in ours]
+    one = SGD(ours, settings)
+    two = torch.optim.SGD(theirs, lr=1, fused=True, **settings)
+    for step in range(4):
+        if step == 2:  # as a resumed run does
+            state, one = one.state_dict(), SGD(ours, settings)
+            one.load_state_dict(state)
+        for p, q in zip(ours[:2], theirs[:2], strict=True):  # the last one is not used
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        one.step(0.1 / (1 + step))
+        two.param_groups[0]["lr"] = 0.1 / (1 + step)
+        two.step()
+        assert all(torch.equal(p, q) for p, q in zip(ours, theirs, strict=True))
+    one.zero_grad()
+    assert all(p.grad is None for p in ours)

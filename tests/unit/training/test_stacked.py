@@ -1,0 +1,212 @@
+"""Seeds trained as one against the same seeds trained one by one."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from focal_curvature.data.tensors import Split, Tensors
+from focal_curvature.models.cifar_resnet import resnet20
+from focal_curvature.models.small_cnn import small_cnn
+from focal_curvature.registry import names, resolve
+from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.training import NotStackableError, StoppedError, stacked, train, train_stacked
+from focal_curvature.training.stacked import stack
+
+SETTINGS = {
+    "epochs": 2,
+    "batch_size": 16,
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "nesterov": False,
+    "weight_decay": 5e-4,
+    "schedule": "cosine",
+    "milestones": [],
+    "factor": 0.1,
+    "reduction": "mean",
+    "clip_norm": None,
+    "augmentation": "none",
+    "evaluate_every": 1,
+    "stacked": True,
+}
+
+
+def specs(model="small_resnet", seeds=(0, 3, 7), gamma=2.0, **training):
+    return [
+        RunSpec(
+            dataset="digits",
+            model=model,
+            model_factory=f"focal_curvature.models.{model}:{model}",
+            model_arguments={"width": 4},
+            objective=Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": gamma}),
+            seed=seed,
+            training=SETTINGS | training,
+        )
+        for seed in seeds
+    ]
+
+
+@pytest.fixture
+def exact(data):
+    """The data in float64, and models built so: rounding stays far below what is asked."""
+    torch.set_default_dtype(torch.float64)
+    splits = {n: Split(s.images.double(), s.labels) for n, s in data.splits.items()}
+    yield Tensors(splits, data.classes, data.channels, data.size, data.mean, data.std)
+    torch.set_default_dtype(torch.float32)
+
+
+def close(one, two, tolerance):
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("model", ["small_cnn", "small_resnet"])
+@pytest.mark.parametrize(
+    "training",
+    [{}, {"augmentation": "crop-flip", "nesterov": True}, {"reduction": "sum", "clip_norm": 0.5}],
+    ids=["plain", "augmented", "clipped"],
+)
+def test_each_run_is_what_it_is_alone(exact, model, training):
+    together = train_stacked(specs(model, **training), exact, bins=15)
+    for spec, one in zip(specs(model, **training), together, strict=True):
+        alone = train(spec, exact, bins=15)
+        assert (one.status, one.parameters) == (alone.status, alone.parameters)
+        close(one.weights, alone.weights, 1e-9)
+        for split, logits in alone.logits.items():
+            assert one.logits[split] == pytest.approx(logits, abs=1e-8)
+        for mine, theirs in zip(one.history, alone.history, strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-7)
+
+
+def test_in_single_precision_it_agrees_at_first(data):
+    outcomes = train_stacked(specs(epochs=1), data, bins=15)
+    for spec, one in zip(specs(epochs=1), outcomes, strict=True):
+        close(one.weights, train(spec, data, bins=15).weights, 1e-3)
+
+
+def test_a_repeated_stack_is_bit_identical(data):
+    one, two = (train_stacked(specs(), data, bins=15) for _ in range(2))
+    for a, b in zip(one, two, strict=True):
+        assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+        assert a.history == b.history
+
+
+def test_a_stopped_stack_resumes_and_ends_with_the_same_bits(data, tmp_path):
+    keep = {"checkpoint": tmp_path / "checkpoint.pt", "fingerprint": "a", "bins": 15}
+    undisturbed = train_stacked(specs(), data, bins=15)
+    with pytest.raises(StoppedError, match=r"small_resnet/focal-2: stopped after epoch 1 of 2"):
+        train_stacked(specs(), data, stop=lambda: True, **keep)
+    resumed = train_stacked(specs(), data, **keep)
+    for a, b in zip(resumed, undisturbed, strict=True):
+        assert a.resumed_from == 1
+        assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
+        assert a.history == b.history
+    assert not keep["checkpoint"].exists()
+
+
+def spoil(monkeypatch, run, epoch):
+    """Put a NaN into one run's weights before an epoch, as an overflow would."""
+    real = stacked._train_epoch
+
+    def train_epoch(whole, *arguments):
+        if arguments[-1] == epoch:
+            with torch.no_grad():
+                whole.model[-1].weight[run, 0, 0] = torch.nan
+        return real(whole, *arguments)
+
+    monkeypatch.setattr(stacked, "_train_epoch", train_epoch)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_diverges_leaves_the_others_alone(data, tmp_path, monkeypatch, resume):
+    three = specs("small_cnn", epochs=3)
+    undisturbed = train_stacked(three, data, bins=15)
+    spoil(monkeypatch, 1, 1)
+    keep = {"checkpoint": tmp_path / "checkpoint.pt"} if resume else {}
+    if resume:
+        for _ in range(2):
+            with pytest.raises(StoppedError):
+                train_stacked(three, data, bins=15, stop=lambda: True, **keep)
+    first, lost, last = train_stacked(three, data, bins=15, **keep)
+    assert lost.status == "diverged"
+    assert "loss nan in epoch 2, step 1 of 4" in lost.reason
+    assert len(lost.history) == 1
+    assert lost.logits["test"].shape == (0, 10)
+    for one, other in ((first, undisturbed[0]), (last, undisturbed[2])):
+        assert one.status == "completed"
+        assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
+def test_where_all_diverge_nothing_is_left_to_train(data):
+    outcomes = train_stacked(specs("small_cnn", gamma=0, learning_rate=1e8), data, bins=15)
+    assert [o.status for o in outcomes] == ["diverged"] * 3
+    assert all("epoch 1, step" in o.reason for o in outcomes)
+
+
+class Dropping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = small_cnn(10, 1, 8, width=4)
+
+    def forward(self, x):
+        return F.dropout(self.layers(x), 0.5, self.training)
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.layers = small_cnn(10, 1, 8, width=4)
+
+    def forward(self, x):
+        return self.scale * self.layers(x)
+
+
+class Joined(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(1, 2, 3), nn.Conv2d(1, 3, 3)
+        self.last = nn.Linear(5 * 36, 10)
+
+    def forward(self, x):
+        return self.last(torch.cat([self.one(x), self.two(x)], dim=1).flatten(1))
+
+
+class ByValue(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = small_cnn(10, 1, 8, width=4)
+
+    def forward(self, x):
+        return self.layers(x) - self.layers(x).mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (Dropping, "outputs differ"),
+        (Own, "Own has weights of its own"),
+        (ByValue, "outputs differ"),
+        (lambda: resnet20(10, 1, 8), "outputs differ|do not fit"),
+        (Joined, "outputs differ"),
+    ],
+    ids=["dropout", "own weights", "mixed logits", "padded channels", "concatenation"],
+)
+def test_what_cannot_be_stacked_is_refused(data, build, words):
+    torch.manual_seed(0)
+    models = [build() for _ in range(2)]
+    with pytest.raises(NotStackableError, match=words):
+        stack(models, data.splits["train"].images)
+
+
+@pytest.mark.parametrize("name", ["lenet", "mlp"])
+def test_other_models_stack_and_come_apart_again(name):
+    models = [resolve(names("models")[name])(10, 3, 28) for _ in range(2)]
+    before = copy.deepcopy(models[0].state_dict())
+    whole = stack(models, torch.rand(8, 3, 28, 28))
+    for run, model in enumerate(models):
+        close(whole.state(run), model.state_dict(), 0)
+    close(models[0].state_dict(), before, 0)

@@ -103,9 +103,7 @@ if config["controls"]:
         and run.seed == config["controls"]["seed"]
         and run.model == next(iter(config["models"]))
     ]
-    CONTROL_TABLES = expand(
-        "{folder}/controls/{model}.csv", folder=RESULTS, model=config["models"]
-    )
+    CONTROL_TABLES = expand("{folder}/controls/{model}.csv", folder=RESULTS, model=config["models"])
 
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
 

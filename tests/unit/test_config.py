@@ -63,6 +63,11 @@ def test_a_number_has_one_spelling():
 
 # key to set (None deletes) -> words that the message must hold
 MISTAKES = {
+    "theory of another seed": ("theory.seed", 9, ["theory.seed", "9", "none of seeds"]),
+    "theory without focal runs": ("objectives.focal.gamma", [0], ["theory", "value above 0"]),
+    "controls of another seed": ("controls.seed", 9, ["controls.seed", "9", "none of seeds"]),
+    "controls of no run": ("controls.gammas", [7], ["controls.gammas", "7", "none of objectives"]),
+    "factor zero": ("controls.factors", [0], ["controls.factors[0]", "more than 0"]),
     "unknown key": ("trainings", {}, ["trainings", "did you mean training"]),
     "unknown inner key": ("training.learning_rat", 1, ["learning_rat", "learning_rate"]),
     "missing": ("training.epochs", None, ["training.epochs", "missing", "passes"]),

@@ -56,6 +56,7 @@ def tables(runs, reliability):
         for loss in common.LOSS_LABELS
     ]
     steps = np.linspace(-0.5, 0.5, 5)
+    runs_of_theory = [cell for cell in cells if cell["hessian_of"] == "objective" and cell["gamma"]]
     return {
         "runs": runs,
         "reliability": reliability,
@@ -77,10 +78,41 @@ def tables(runs, reliability):
             for x in steps
             for y in steps
         ),
-    }
+        "predictions": pd.DataFrame(
+            cell | {"classes": 10, "log_odds": odds, "ratio": np.exp(-odds)}
+            | {"removed": np.exp(-odds), "full": 3 * np.exp(-odds), "true_class": np.exp(-odds)}
+            for cell in runs_of_theory
+            for odds in (-2.0, 0.5, 3.0)
+        ),
+        "posterior_points": pd.DataFrame(
+            {"gamma": gamma, "true": q, "raw": q**2, "scaled": q, "psi": q}
+            for gamma in (1.0, 3.0)
+            for q in (0.6, 0.8, 0.99)
+        ),
+        "posterior_plane": pd.DataFrame(
+            {"gamma": 3.0, "variant": v, "x": x, "y": y, "predicted": int(x > y)}
+            | {"confidence": 0.7 + x * y}
+            for v in ("true", "raw", "scaled", "psi")
+            for x in steps
+            for y in steps
+        ),
+        "controls": pd.DataFrame(
+            {"model": model, "gamma": gamma, "seed": 0, "control": control, "value": value}
+            | {"trace": trace, "ece": ece, "noise_floor_95": 0.01}
+            for model in ("cnn", "resnet")
+            for gamma in (0.0, 2.0)
+            for control, value, trace, ece in (
+                ("none", None, 8.0, 0.05),
+                ("temperature", 1.5, 4.0, 0.02),
+                ("dinh", 4.0, 64.0, 0.05),
+                ("psi", 2.0, None, 0.03),
+                ("dinh", 2.0, None, None),
+            )
+        ),
+    }  # fmt: skip
 
 
-FIGURES = plotting.FIGURES + plotting.GEOMETRY_FIGURES
+FIGURES = plotting.ALL
 
 
 @pytest.mark.parametrize("figure", FIGURES)
@@ -131,6 +163,28 @@ def test_smoothed_spectrum_keeps_each_nodes_share(tables):
     assert np.trapezoid(line["density"], place) == pytest.approx(1, abs=1e-3)
     outlier = line["eigenvalue"] > 0.3
     assert np.trapezoid(line["density"][outlier], place[outlier]) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_interventions_start_from_the_run_as_trained_and_psi_keeps_the_trace(tables):
+    table = plotting.load("interventions").prepare(tables)
+    one = table.query("model == 'cnn' and gamma == 2").set_index("control")
+    assert list(one.index) == ["temperature", "dinh", "psi"]  # what is not applicable is left out
+    assert (one["trace_before"] == 8).all()
+    assert (one["ece_before"] == 0.05).all()
+    assert one["trace"].tolist() == [4, 64, 8]
+
+
+def test_closed_form_curves_meet_the_published_minimisers(tables):
+    curves = plotting.load("posterior").prepare(tables).query("kind == 'two' and gamma == 3")
+    assert np.interp(0.9, curves["true"], curves["confidence"]) == pytest.approx(0.647, abs=2e-3)
+
+
+def test_closed_form_ratio_is_the_binary_one_where_two_classes_share(tables):
+    table = plotting.load("logit_curvature").prepare(tables)
+    assert set(table["kind"]) == {"sample", "one", "even"}
+    one = table.query("model == 'cnn' and kind == 'one'")
+    published = np.interp(np.log(9), one["log_odds"], one["ratio"])
+    assert published == pytest.approx(0.086, abs=1e-3)
 
 
 def test_committed_figures_are_redrawn_from_their_tables_alone(tables, tmp_path):

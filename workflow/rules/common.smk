@@ -90,6 +90,11 @@ if config["geometry"]:
         table=["spectrum", "lines", "plane"],
     )
 
+if config.get("regularisers"):
+    FIGURES += plotting.REGULARISER_FIGURES
+if config.get("regularisers") or list(config["objectives"]) != ["focal"]:
+    FIGURES += plotting.ARM_FIGURES
+
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
 
 # Only a counter of jobs at a time; which device a job gets is not Snakemake's to say.

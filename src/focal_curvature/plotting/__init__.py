@@ -6,8 +6,11 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability")
+FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability", "verdicts")
 GEOMETRY_FIGURES = ("spectrum", "lines", "plane")  # need the configuration's `geometry`
+REGULARISER_FIGURES = ("strength",)  # need its `regularisers`
+ARM_FIGURES = ("arms",)  # need `regularisers`, or an objective beside focal loss
+ALL_FIGURES = FIGURES + GEOMETRY_FIGURES + REGULARISER_FIGURES + ARM_FIGURES
 
 
 def load(figure: str) -> ModuleType:
@@ -21,7 +24,7 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     Parameters
     ----------
     figure : str
-        One of ``FIGURES`` or ``GEOMETRY_FIGURES``.
+        One of ``ALL_FIGURES``.
     data : Path
     outputs : list of Path
         Files to write; the suffix says the format. The same table gives the same bytes.

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from focal_curvature.plotting import FIGURES, GEOMETRY_FIGURES, draw
+from focal_curvature.plotting import ALL_FIGURES, draw
 
 for folder in map(Path, sys.argv[1:]):
-    for figure in FIGURES + GEOMETRY_FIGURES:
+    for figure in ALL_FIGURES:
         table = folder / "data" / f"{figure}.csv"
         if table.exists():
             draw(figure, table, [folder / f"{figure}.pdf", folder / f"{figure}.png"])

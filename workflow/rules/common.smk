@@ -135,6 +135,11 @@ if config["trajectory"]:
         "{folder}/trajectory/{model}.csv", folder=RESULTS, model=config["models"]
     )
 
+if config.get("regularisers"):
+    FIGURES += plotting.REGULARISER_FIGURES
+if config.get("regularisers") or list(config["objectives"]) != ["focal"]:
+    FIGURES += plotting.ARM_FIGURES
+
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
 
 # Only a counter of jobs at a time; which device a job gets is not Snakemake's to say.
@@ -175,9 +180,7 @@ def run_sources(*modules, regularised=()):
 
     # A job that serves a whole model has no objective of its own.
     return lambda w: find(
-        (cell_of(w),)
-        if "objective" in w.keys()
-        else tuple(f"{w.model}/{slug}" for slug in SLUGS)
+        (cell_of(w),) if "objective" in w.keys() else tuple(f"{w.model}/{slug}" for slug in SLUGS)
     )
 
 

@@ -11,15 +11,28 @@ import pytest
 from focal_curvature import plotting
 from focal_curvature.plotting import common
 
+# objective, loss, gamma, regulariser, strength
+ARMS = [
+    ("ce", "focal", 0.0, None, None),
+    ("focal-1", "focal", 1.0, None, None),
+    ("focal-2", "focal", 2.0, None, None),
+    ("brier", "brier", None, None, None),
+    ("ce-sam-0.05", "cross_entropy", None, "sam", 0.05),
+    ("ce-hessian_trace-0.01", "cross_entropy", None, "hessian_trace", 0.01),
+    ("ce-hessian_trace-0.1", "cross_entropy", None, "hessian_trace", 0.1),
+]
+
 
 @pytest.fixture
 def runs():
     generator = np.random.default_rng(0)
+    names = ("objective", "loss", "gamma", "regulariser", "strength")
     rows = []
     for model in ("cnn", "resnet"):
-        for gamma in (0.0, 1.0, 2.0, None):
+        for arm in ARMS:
             for seed in range(3):
-                row = {"model": model, "gamma": gamma, "seed": seed, "status": "completed"}
+                row = dict(zip(names, arm, strict=True))
+                row |= {"model": model, "seed": seed, "status": "completed"}
                 row |= {
                     f"{m}_{loss}": generator.lognormal()
                     for m in ("top_eigenvalue", "trace")
@@ -57,9 +70,19 @@ def tables(runs, reliability):
     ]
     steps = np.linspace(-0.5, 0.5, 5)
     runs_of_theory = [cell for cell in cells if cell["hessian_of"] == "objective" and cell["gamma"]]
+    verdicts = [("cnn", "inconclusive"), ("resnet", "not tested"), ("all models", "contradicted")]
+    claims = [
+        {"family": "C1", "says": says, "statistic": statistic, "hessian_of": loss, "low": -0.2}
+        | {"model": model, "verdict": verdict, "high": 0.3}
+        | {"estimate": 0.1 if verdict == "inconclusive" else np.nan}
+        for says, statistic in (("it falls", "Spearman correlation"), ("it helps", "difference"))
+        for loss in common.LOSS_LABELS
+        for model, verdict in verdicts
+    ]
     return {
         "runs": runs,
         "reliability": reliability,
+        "claims": pd.DataFrame(claims),
         "spectrum": pd.DataFrame(
             cell | {"probe": probe, "eigenvalue": e, "weight": w}
             for cell in cells
@@ -112,7 +135,7 @@ def tables(runs, reliability):
     }  # fmt: skip
 
 
-FIGURES = plotting.ALL
+FIGURES = plotting.ALL_FIGURES
 
 
 @pytest.mark.parametrize("figure", FIGURES)
@@ -132,6 +155,31 @@ def test_failed_runs_and_other_losses_are_not_drawn(runs):
     focal = common.focal_runs(runs)
     assert len(focal) == 2 * 3 * 3 - 1
     assert focal["gamma"].notna().all()
+
+
+def test_strengths_stand_beside_plain_cross_entropy(runs):
+    runs.loc[runs["objective"] == "ce-sam-0.05", "status"] = "diverged"
+    table = plotting.load("strength").prepare({"runs": runs})
+    assert dict(table["arm"].value_counts()) == {"hessian_trace": 12, "plain cross-entropy": 6}
+    row = table.query("model == 'cnn' and strength == 0.1 and seed == 1").iloc[0]
+    wanted = runs.query("model == 'cnn' and strength == 0.1 and seed == 1").iloc[0]
+    assert (row["trace"], row["ece"]) == (wanted["trace_cross_entropy"], wanted["ece"])
+
+
+def test_every_arm_has_its_family(runs):
+    table = plotting.load("arms").prepare({"runs": runs})
+    families = table.groupby("objective")["family"].unique().str[0].to_dict()
+    assert families == {
+        "ce": "cross-entropy",
+        "focal-1": "focal",
+        "focal-2": "focal",
+        "brier": "other loss",
+        "ce-sam-0.05": "penalty",
+        "ce-hessian_trace-0.01": "penalty",
+        "ce-hessian_trace-0.1": "penalty",
+    }
+    assert len(table) == 2 * len(runs)
+    assert set(table.query("family == 'penalty'")["name"]) == {"sam", "hessian_trace"}
 
 
 def test_curvature_table_keeps_every_seed_and_both_losses(runs):

@@ -77,10 +77,18 @@ def tables(runs, reliability):
             for x in steps
             for y in steps
         ),
+        "trajectory": pd.DataFrame(
+            {"model": model, "objective": objective, "seed": seed, "epoch": epoch}
+            | dict.fromkeys(plotting.load("trajectory").SHOWN, 0.1 * epoch)
+            for model in ("cnn", "resnet")
+            for objective in ("ce", "focal-2", "ce-sam-0.05")
+            for seed in (0, 1)
+            for epoch in (1, 2, 4)
+        ),
     }
 
 
-FIGURES = plotting.FIGURES + plotting.GEOMETRY_FIGURES
+FIGURES = plotting.ALL_FIGURES
 
 
 @pytest.mark.parametrize("figure", FIGURES)

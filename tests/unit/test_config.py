@@ -159,6 +159,21 @@ MISTAKES = {
     "no import path": ("models.mine", {"factory": "net"}, ["models.mine.factory", "net"]),
     "number for a name": ("models", {1: {}}, ["models", "1", "text"]),
     "seed not trained": ("geometry", {"seed": 99}, ["geometry.seed", "99"]),
+    "objective not trained": (
+        "trajectory",
+        {"objectives": ["ce", "focal-7"], "seeds": [0], "epochs": [1, 2]},
+        ["trajectory.objectives[1]", "focal-7", "ce"],
+    ),
+    "seed not followed": (
+        "trajectory",
+        {"objectives": ["ce"], "seeds": [99], "epochs": [1, 2]},
+        ["trajectory.seeds", "99"],
+    ),
+    "epoch not reached": (
+        "trajectory",
+        {"objectives": ["ce"], "seeds": [0], "epochs": [1, 4000]},
+        ["trajectory.epochs", "4000", "at most"],
+    ),
     "source without size": ("data.source", "somewhere", ["size"]),
     "no such source": (
         "data",

@@ -135,9 +135,9 @@ if config["trajectory"]:
         "{folder}/trajectory/{model}.csv", folder=RESULTS, model=config["models"]
     )
 
-if config.get("regularisers"):
+if config["regularisers"]:
     FIGURES += plotting.REGULARISER_FIGURES
-if config.get("regularisers") or list(config["objectives"]) != ["focal"]:
+if config["regularisers"] or list(config["objectives"]) != ["focal"]:
     FIGURES += plotting.ARM_FIGURES
 
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]

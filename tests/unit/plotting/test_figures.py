@@ -132,6 +132,14 @@ def tables(runs, reliability):
                 ("dinh", 2.0, None, None),
             )
         ),
+        "trajectory": pd.DataFrame(
+            {"model": model, "objective": objective, "seed": seed, "epoch": epoch}
+            | dict.fromkeys(plotting.load("trajectory").SHOWN, 0.1 * epoch)
+            for model in ("cnn", "resnet")
+            for objective in ("ce", "focal-2", "ce-sam-0.05")
+            for seed in (0, 1)
+            for epoch in (1, 2, 4)
+        ),
     }  # fmt: skip
 
 

@@ -54,10 +54,10 @@ def test_defaults_are_filled_in_and_the_input_is_left_alone():
 
 def test_a_number_has_one_spelling():
     config = copy.deepcopy(DEFAULT)
-    config["objectives"]["focal"]["gamma"] = [0.0, 2.0, 2.5]
+    config["objectives"]["focal"]["gamma"] = [0.0, 3.0, 2.5]
     config["training"]["learning_rate"] = 1.0
     complete = load(config, SCHEMA)
-    assert repr(complete["objectives"]["focal"]["gamma"]) == "[0, 2, 2.5]"
+    assert repr(complete["objectives"]["focal"]["gamma"]) == "[0, 3, 2.5]"
     assert repr(complete["training"]["learning_rate"]) == "1"
 
 

@@ -110,6 +110,11 @@ MISTAKES = {
     "number for a name": ("models", {1: {}}, ["models", "1", "text"]),
     "seed not trained": ("geometry", {"seed": 99}, ["geometry.seed", "99"]),
     "source without size": ("data.source", "somewhere", ["size"]),
+    "nothing to stack": (
+        "jobs",
+        {"train": "run"},
+        ["training.stacked", "jobs.train: cell, not run"],
+    ),
     "no such source": (
         "data",
         {"name": "mine", "source": "no/such/folder", "size": 8, "validation": 5},

@@ -17,7 +17,8 @@ jobs: {{curvature: {jobs}, calibration: {jobs}}}
 
 
 @pytest.mark.parametrize(
-    # 100 runs at 40 in a submission, data, summary, figures; single: tables, cost, provenance, cells.
+    # 100 runs at 40 in a submission, data, summary, figures; single: tables, cost, provenance,
+    # cells.
     ("jobs", "groups", "single"),
     [("run", 3 + 3, 3), ("cell", 3 + 3, 3 + 20)],
 )

@@ -9,7 +9,7 @@ SNAKEMAKE = $(VENV)/bin/snakemake
 ARGS ?=
 REPORT = results/digits/report.html
 
-.PHONY: reproduce resume figures readme test test-cluster lint lock clean
+.PHONY: reproduce resume figures readme test test-cluster gpu-check lint lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/installed
@@ -37,6 +37,15 @@ test: lint
 test-cluster: $(VENV)/installed
 	PATH="$(abspath $(VENV))/bin:$$PATH" tests/cluster/slurm.sh \
 		$(VENV)/bin/python -m pytest tests/cluster
+
+# On a CUDA machine with torch, torchvision, numpy, pandas, scikit-learn, scipy and pytest in
+# $(PYTHON); no network, nothing installed. Ends in failure where there is no CUDA device.
+gpu-check:
+	@$(PYTHON) -c "import sys, torch; torch.cuda.is_available() or \
+		sys.exit('gpu-check: torch finds no CUDA device here, so nothing was checked')"
+	PYTHONPATH=src $(PYTHON) -m pytest tests/gpu -p no:cacheprovider
+	PYTHONPATH=src $(PYTHON) benchmarks/training.py --device cuda
+	@cat benchmarks/results/training_cuda.md
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -175,6 +175,11 @@ MISTAKES = {
         ["trajectory.epochs", "4000", "at most"],
     ),
     "source without size": ("data.source", "somewhere", ["size"]),
+    "nothing to stack": (
+        "jobs",
+        {"train": "run"},
+        ["training.stacked", "jobs.train: cell, not run"],
+    ),
     "no such source": (
         "data",
         {"name": "mine", "source": "no/such/folder", "size": 8, "validation": 5},

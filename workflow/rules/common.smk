@@ -1,6 +1,7 @@
 # Loads and checks the configuration, and says where things lie. No rules in here.
 import shutil
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -73,7 +74,7 @@ else:
 
 # The closer look at the focal runs of one seed, where it is asked for.
 FIGURES = plotting.FIGURES
-TABLES = ["summary"]
+TABLES = ["summary", "cost"]
 GEOMETRY_RUNS, GEOMETRY_TABLES = [], []
 if config["geometry"]:
     TABLES += ["estimators"]
@@ -243,6 +244,25 @@ def job_name(stage):
     """Pattern that tells a stage's jobs apart in logs and benchmarks."""
     parts = ["{model}", "{objective}", "seed{seed}"]
     return "/".join(parts[: 1 + ["model", "cell", "run"].index(config["jobs"][stage])])
+
+
+def benchmarks():
+    """(stage, model) and benchmark file of every job whose cost is told, in order."""
+    folder = f"{RESULTS}/benchmarks"
+    found = {f"{folder}/splits.tsv": ("splits", "")}
+    for stage in ("train", "curvature", "calibration"):
+        pattern = f"{folder}/{stage}/{job_name(stage)}.tsv"
+        for run in RUNS.values():
+            own = {"model": run.model, "objective": run.objective.slug, "seed": run.seed}
+            found[pattern.format(**own)] = (stage, run.model)
+    if config["geometry"]:
+        for model in config["models"]:
+            found[f"{folder}/geometry/{model}.tsv"] = ("geometry", model)
+    for stage in ("tables", "summary", "figure_tables"):
+        found[f"{folder}/{stage}.tsv"] = (stage, "")
+    for figure in FIGURES:
+        found[f"{folder}/figure/{figure}.tsv"] = ("figure", "")
+    return found
 
 
 def job_text(stage):

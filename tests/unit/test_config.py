@@ -161,17 +161,17 @@ MISTAKES = {
     "seed not trained": ("geometry", {"seed": 99}, ["geometry.seed", "99"]),
     "objective not trained": (
         "trajectory",
-        {"objectives": ["ce", "focal-7"], "seeds": [0], "epochs": [1, 2]},
+        {"objectives": ["ce", "focal-7"], "seeds": [0], "epochs": [1, 3, 2]},
         ["trajectory.objectives[1]", "focal-7", "ce"],
     ),
     "seed not followed": (
         "trajectory",
-        {"objectives": ["ce"], "seeds": [99], "epochs": [1, 2]},
+        {"objectives": ["ce"], "seeds": [99], "epochs": [1, 3, 2]},
         ["trajectory.seeds", "99"],
     ),
     "epoch not reached": (
         "trajectory",
-        {"objectives": ["ce"], "seeds": [0], "epochs": [1, 4000]},
+        {"objectives": ["ce"], "seeds": [0], "epochs": [1, 3, 4000]},
         ["trajectory.epochs", "4000", "at most"],
     ),
     "source without size": ("data.source", "somewhere", ["size"]),

@@ -28,15 +28,15 @@ def correlations(table: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `KEYS`, ``split``, ``measure``, ``r`` (Pearson; NaN where either does not vary) and ``n``,
-        the epochs at which both are known.
+        `KEYS`, ``split``, ``measure``, ``r`` and ``n``: Pearson's correlation over the n epochs at
+        which both are known; NaN where either does not vary, and below three epochs.
     """
     rows = []
     for key, group in table.groupby(KEYS, sort=False):
         for split in SPLITS:
             for measure in MEASURES:
                 pair = group[[measure, f"{split}_ece"]].dropna()
-                varies = (pair.nunique() > 1).all()
+                varies = len(pair) > 2 and (pair.nunique() > 1).all()
                 r = pair.corr().iloc[0, 1] if varies else np.nan
                 rows.append([*key, split, measure, r, len(pair)])
     return pd.DataFrame(rows, columns=[*KEYS, "split", "measure", "r", "n"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from focal_curvature.plotting.common import gamma_colours, panels
+from focal_curvature.plotting.common import gamma_colours, panels, plain_log_ticks
 
 # Column -> label of its row of panels.
 SHOWN = {
@@ -45,6 +45,8 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.grid(axis="y")
         if factor == 1:
             row[0].set_yscale("log" if (data[column].dropna() > 0).all() else "symlog")
+        if row[0].get_yscale() == "log":
+            plain_log_ticks(row[0].yaxis)
         row[0].set_ylabel(label)
     for top, bottom, model in zip(axes[0], axes[-1], models, strict=True):
         top.set_title(model)

@@ -1,7 +1,7 @@
 """Write the page: ``python -m focal_curvature.page OUTPUT FOLDER...``.
 
-Each folder is a ``paper_figures/<experiment>``. Run where ``workflow/`` lies: the captions are those
-of the report, with the settings of ``config.yaml`` or ``config/<experiment>.yaml``.
+Each folder is a ``paper_figures/<experiment>``. Run where ``workflow/`` lies: captions are those of
+the report, with the settings of ``config.yaml`` or the file in ``config/`` that names the experiment.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ def settings(experiment: str) -> dict[str, Any] | None:
     for file in [Path("config.yaml"), *sorted(Path("config").glob("*.yaml"))]:
         written = yaml.safe_load(file.read_text())
         if written.get("experiment") == experiment:
-            return config.load(written, schema)
+            try:
+                return config.load(written, schema)
+            except config.ConfigError as error:
+                raise ValueError(f"{file}: {error}") from error
     logger.warning("%s: no configuration names it, its figures go without captions", experiment)
     return None
 

@@ -1,7 +1,7 @@
 """Write the page: ``python -m focal_curvature.page OUTPUT FOLDER...``.
 
 Each folder is a ``paper_figures/<experiment>``. Run where ``workflow/`` lies: captions are those of
-the report, with the settings of ``config.yaml`` or the file in ``config/`` that names the experiment.
+the report, with the settings of the experiment's file: ``config.yaml``, or one in ``config/``.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ ARGS ?=
 REPORT = results/digits/report.html
 PAGE = results/page.html
 
-.PHONY: reproduce resume figures page readme test test-cluster test-page lint lock clean
+.PHONY: reproduce resume figures page readme test test-cluster test-page gpu-check lint lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/installed
@@ -47,6 +47,15 @@ test-cluster: $(VENV)/installed
 # The page in a headless Chromium, which it installs where it must: needs root on Debian for that.
 test-page: $(VENV)/installed
 	tests/page/chromium.sh $(VENV)/bin/python -m pytest tests/page
+
+# On a CUDA machine with torch, torchvision, numpy, pandas, scikit-learn, scipy and pytest in
+# $(PYTHON); no network, nothing installed. Ends in failure where there is no CUDA device.
+gpu-check:
+	@$(PYTHON) -c "import sys, torch; torch.cuda.is_available() or \
+		sys.exit('gpu-check: torch finds no CUDA device here, so nothing was checked')"
+	PYTHONPATH=src $(PYTHON) -m pytest tests/gpu -p no:cacheprovider
+	PYTHONPATH=src $(PYTHON) benchmarks/training.py --device cuda
+	@cat benchmarks/results/training_cuda.md
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

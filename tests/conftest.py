@@ -5,3 +5,14 @@ from checkout import Checkout
 @pytest.fixture(scope="session")
 def checkout_factory(tmp_path_factory):
     return lambda: Checkout(tmp_path_factory.mktemp("checkout"))
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none, with the reason in the summary."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here: make gpu-check"))

@@ -19,9 +19,10 @@ SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?"}
 HEAD = """
 ## Verdicts
 
-By rules fixed beforehand in [`workflow/claims.yaml`](workflow/claims.yaml), which says what every
-statistic is and what decides; all numbers and reasons are
-in `paper_figures/<experiment>/tables/claims.md`. *Inconclusive* is no evidence against a claim.
+By the rules of [`workflow/claims.yaml`](workflow/claims.yaml), the same for every experiment, which
+says what every statistic is and what decides, and which results were known when it was written. All
+numbers and reasons: `paper_figures/<experiment>/tables/claims.md`. *Inconclusive* is no evidence
+against a claim.
 
 """
 FOOT = """

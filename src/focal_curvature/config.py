@@ -239,12 +239,6 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     for key in ("geometry", "theory", "controls"):
         if config[key] and config[key]["seed"] not in config["seeds"]:
             lines.append(f"{key}.seed: {config[key]['seed']} is none of seeds: {config['seeds']}")
-    trained = config["objectives"].get("focal", {}).get("gamma", [])
-    if config["theory"] and not any(trained):
-        lines.append("theory: needs a focal run: give objectives.focal.gamma a value above 0")
-    for gamma in (config["controls"] or {}).get("gammas", []):
-        if gamma not in trained:
-            lines.append(f"controls.gammas: {gamma} is none of objectives.focal.gamma: {trained}")
     stacks = {"training": config["training"]} | {
         f"models.{model}.training": settings["training"]
         for model, settings in config["models"].items()
@@ -280,6 +274,12 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
         if twice:
             lines.append(f"objectives: {', '.join(twice)} is there twice: every objective once")
+    trained = config["objectives"].get("focal", {}).get("gamma", [])
+    if config["theory"] and not any(trained):
+        lines.append("theory: needs a focal run: give objectives.focal.gamma a value above 0")
+    for gamma in (config["controls"] or {}).get("gammas", []):
+        if gamma not in trained:
+            lines.append(f"controls.gammas: {gamma} is none of objectives.focal.gamma: {trained}")
     return lines
 
 

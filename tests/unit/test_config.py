@@ -54,15 +54,20 @@ def test_defaults_are_filled_in_and_the_input_is_left_alone():
 
 def test_a_number_has_one_spelling():
     config = copy.deepcopy(DEFAULT)
-    config["objectives"]["focal"]["gamma"] = [0.0, 2.0, 2.5]
+    config["objectives"]["focal"]["gamma"] = [0.0, 3.0, 2.5]
     config["training"]["learning_rate"] = 1.0
     complete = load(config, SCHEMA)
-    assert repr(complete["objectives"]["focal"]["gamma"]) == "[0, 2, 2.5]"
+    assert repr(complete["objectives"]["focal"]["gamma"]) == "[0, 3, 2.5]"
     assert repr(complete["training"]["learning_rate"]) == "1"
 
 
 # key to set (None deletes) -> words that the message must hold
 MISTAKES = {
+    "theory of another seed": ("theory.seed", 9, ["theory.seed", "9", "none of seeds"]),
+    "theory without focal runs": ("objectives.focal.gamma", [0], ["theory", "value above 0"]),
+    "controls of another seed": ("controls.seed", 9, ["controls.seed", "9", "none of seeds"]),
+    "controls of no run": ("controls.gammas", [7], ["controls.gammas", "7", "none of objectives"]),
+    "factor zero": ("controls.factors", [0], ["controls.factors[0]", "more than 0"]),
     "unknown key": ("trainings", {}, ["trainings", "did you mean training"]),
     "unknown inner key": ("training.learning_rat", 1, ["learning_rat", "learning_rate"]),
     "missing": ("training.epochs", None, ["training.epochs", "missing", "passes"]),
@@ -154,7 +159,27 @@ MISTAKES = {
     "no import path": ("models.mine", {"factory": "net"}, ["models.mine.factory", "net"]),
     "number for a name": ("models", {1: {}}, ["models", "1", "text"]),
     "seed not trained": ("geometry", {"seed": 99}, ["geometry.seed", "99"]),
+    "objective not trained": (
+        "trajectory",
+        {"objectives": ["ce", "focal-7"], "seeds": [0], "epochs": [1, 2]},
+        ["trajectory.objectives[1]", "focal-7", "ce"],
+    ),
+    "seed not followed": (
+        "trajectory",
+        {"objectives": ["ce"], "seeds": [99], "epochs": [1, 2]},
+        ["trajectory.seeds", "99"],
+    ),
+    "epoch not reached": (
+        "trajectory",
+        {"objectives": ["ce"], "seeds": [0], "epochs": [1, 4000]},
+        ["trajectory.epochs", "4000", "at most"],
+    ),
     "source without size": ("data.source", "somewhere", ["size"]),
+    "nothing to stack": (
+        "jobs",
+        {"train": "run"},
+        ["training.stacked", "jobs.train: cell, not run"],
+    ),
     "no such source": (
         "data",
         {"name": "mine", "source": "no/such/folder", "size": 8, "validation": 5},

@@ -17,9 +17,10 @@ jobs: {{curvature: {jobs}, calibration: {jobs}}}
 
 
 @pytest.mark.parametrize(
-    # 100 runs at 40 in a submission, data, summary, figures; single: tables, provenance, cells.
+    # 100 runs at 40 in a submission, data, summary, figures; single: tables, cost, provenance,
+    # cells.
     ("jobs", "groups", "single"),
-    [("run", 3 + 3, 2), ("cell", 3 + 3, 2 + 20)],
+    [("run", 3 + 3, 3), ("cell", 3 + 3, 3 + 20)],
 )
 def test_slurm_profile_groups_runs(checkout_factory, jobs, groups, single):
     checkout = checkout_factory()

@@ -76,6 +76,17 @@ def test_at_gamma_zero_both_hessians_are_the_same_one(finished):
     assert focal["loss"] == "focal-2"
 
 
+def test_a_run_that_is_followed_ends_where_the_run_itself_ended(finished):
+    table = pd.read_csv(finished.folder / "results/smoke/trajectory/small_cnn.csv")
+    assert list(table["epoch"]) == [1, 3]
+    assert table["same_weights"].all()
+    history = pd.read_csv(finished.folder / "results/smoke/small_cnn/focal-2/seed1/history.csv")
+    last = history.set_index("epoch").loc[[1, 3]]
+    assert (table["validation_ece"].to_numpy() == last["validation_ece"].to_numpy()).all()
+    assert (table.filter(like="trace_") > 0).all(axis=None)
+    assert (table["trace_objective"] != table["trace_cross_entropy"]).all()
+
+
 def test_a_run_records_where_it_comes_from(finished):
     run = json.loads((finished.folder / "results/smoke/small_cnn/ce/seed0/run.json").read_text())
     assert run["packages"]["torch"].startswith(torch.__version__.partition("+")[0])

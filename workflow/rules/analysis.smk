@@ -121,6 +121,28 @@ rule trajectory_table:
         "../scripts/trajectory_table.py"
 
 
+rule cost:
+    input:
+        sources("analysis.cost_table", "analysis.summary"),
+        benchmarks=list(benchmarks()),
+    output:
+        report(f"{PAPER}/tables/cost.csv", caption="../report/cost.rst", category="Tables"),
+        expand(f"{PAPER}/tables/cost.{{format}}", format=TABLE_FORMATS[1:]),
+    log:
+        f"{RESULTS}/logs/cost.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/cost.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        jobs=list(benchmarks().values()),
+        runs=Counter(run.model for run in RUNS.values()),
+    message:
+        "Sum up what every stage cost"
+    script:
+        "../scripts/cost.py"
+
+
 rule provenance:
     input:
         sources("analysis.cost"),

@@ -1,6 +1,7 @@
 # Loads and checks the configuration, and says where things lie. No rules in here.
 import shutil
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -73,7 +74,7 @@ else:
 
 # The closer look at the focal runs of one seed, where it is asked for.
 FIGURES = plotting.FIGURES
-TABLES = ["summary"]
+TABLES = ["summary", "cost"]
 GEOMETRY_RUNS, GEOMETRY_TABLES = [], []
 if config["geometry"]:
     TABLES += ["estimators"]
@@ -135,6 +136,11 @@ if config["trajectory"]:
         "{folder}/trajectory/{model}.csv", folder=RESULTS, model=config["models"]
     )
 
+if config["regularisers"]:
+    FIGURES += plotting.REGULARISER_FIGURES
+if config["regularisers"] or list(config["objectives"]) != ["focal"]:
+    FIGURES += plotting.ARM_FIGURES
+
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
 
 # Only a counter of jobs at a time; which device a job gets is not Snakemake's to say.
@@ -175,9 +181,7 @@ def run_sources(*modules, regularised=()):
 
     # A job that serves a whole model has no objective of its own.
     return lambda w: find(
-        (cell_of(w),)
-        if "objective" in w.keys()
-        else tuple(f"{w.model}/{slug}" for slug in SLUGS)
+        (cell_of(w),) if "objective" in w.keys() else tuple(f"{w.model}/{slug}" for slug in SLUGS)
     )
 
 
@@ -240,6 +244,25 @@ def job_name(stage):
     """Pattern that tells a stage's jobs apart in logs and benchmarks."""
     parts = ["{model}", "{objective}", "seed{seed}"]
     return "/".join(parts[: 1 + ["model", "cell", "run"].index(config["jobs"][stage])])
+
+
+def benchmarks():
+    """(stage, model) and benchmark file of every job whose cost is told, in order."""
+    folder = f"{RESULTS}/benchmarks"
+    found = {f"{folder}/splits.tsv": ("splits", "")}
+    for stage in ("train", "curvature", "calibration"):
+        pattern = f"{folder}/{stage}/{job_name(stage)}.tsv"
+        for run in RUNS.values():
+            own = {"model": run.model, "objective": run.objective.slug, "seed": run.seed}
+            found[pattern.format(**own)] = (stage, run.model)
+    if config["geometry"]:
+        for model in config["models"]:
+            found[f"{folder}/geometry/{model}.tsv"] = ("geometry", model)
+    for stage in ("tables", "summary", "figure_tables"):
+        found[f"{folder}/{stage}.tsv"] = (stage, "")
+    for figure in FIGURES:
+        found[f"{folder}/figure/{figure}.tsv"] = ("figure", "")
+    return found
 
 
 def job_text(stage):

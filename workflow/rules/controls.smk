@@ -4,7 +4,6 @@ rule controls:
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
         model=[f"{run}/model.pt" for run in CONTROL_RUNS],
-        logits=[f"{run}/logits.npz" for run in CONTROL_RUNS],
         run=[f"{run}/run.json" for run in CONTROL_RUNS],
     output:
         f"{RESULTS}/controls/{{model}}.csv",

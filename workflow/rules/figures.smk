@@ -3,6 +3,7 @@ rule figure_tables:
         sources(*(f"plotting.{figure}" for figure in FIGURES)),
         runs=f"{RESULTS}/runs.csv",
         reliability=f"{RESULTS}/reliability.csv",
+        claims=f"{PAPER}/tables/claims.csv",
         geometry=GEOMETRY_TABLES,
         theory=THEORY_TABLES,
         controls=CONTROL_TABLES,

@@ -10,7 +10,8 @@ from focal_curvature.plotting import load
 
 
 def main(snakemake):
-    tables = {name: pd.read_csv(snakemake.input[name]) for name in ("runs", "reliability")}
+    names = ("runs", "reliability", "claims")
+    tables = {name: pd.read_csv(snakemake.input[name]) for name in names}
     # One file per table, or per model and table.
     files = [Path(file) for file in [*snakemake.input.geometry, *snakemake.input.theory]]
     for name in {file.stem for file in files}:

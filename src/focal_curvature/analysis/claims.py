@@ -1,4 +1,4 @@
-"""Verdicts on claims, by rules that were fixed beforehand; ``workflow/claims.yaml`` states them.
+"""Verdicts on claims, by the same rules everywhere; ``workflow/claims.yaml`` states them.
 
 Sentences are made from verdicts alone, and so are no stronger.
 """

@@ -254,41 +254,41 @@ def _intervention(
     if not arms:
         reason = f"{count(seeds, 'usable seed')}, at least {rules['minimum_seeds']} needed"
         return Evidence((INCONCLUSIVE, reason), seeds=seeds, runs=total)
-    adjusted = holm([arm.p for arm in arms])
+    least = claim["smallest_effect"]
+    tested = list(zip(arms, holm([arm.p for arm in arms]), strict=True))
     counting = [
         (arm, p)
-        for arm, p in zip(arms, adjusted, strict=True)
+        for arm, p in tested
         if arm.accuracy[1] > -claim["accuracy_margin"] and arm.measure[2] < 0
     ]
-    least = max([claim["smallest_effect"], *(arm.floor for arm, _ in counting)])
-    best, p = min(
-        counting or zip(arms, adjusted, strict=True), key=lambda found: found[0].difference[0]
-    )
-    points = f"{100 * least:.1f} points"
+    effective = [(arm, p) for arm, p in counting if arm.difference[0] < -max(least, arm.floor)]
+    if effective:
+        best, p = min(effective, key=lambda found: found[1])
+    else:
+        best, p = min(counting or tested, key=lambda found: found[0].difference[0])
+    mean, low, high = best.difference
+    half = f"the interval's half-width is {50 * (high - low):.1f}"
     significant = None
     if not counting:
         otherwise = INCONCLUSIVE, f"no strength lowered the {claim['measure']} at equal accuracy"
     elif best.reference - best.floor < least:
         otherwise = (
             INCONCLUSIVE,
-            (
-                f"cross-entropy's ECE of {100 * best.reference:.1f}% leaves no room above the "
-                f"noise floor for a reduction of {points}"
-            ),
+            f"cross-entropy's ECE of {100 * best.reference:.1f}% leaves no room above its noise "
+            f"floor of {100 * best.floor:.1f}%",
         )
     else:
-        exclude = [arm.difference[1] > -least for arm, _ in counting]
-        narrow = [(arm.difference[2] - arm.difference[1]) / 2 <= least for arm, _ in counting]
-        half = 100 * (best.difference[2] - best.difference[1]) / 2
-        otherwise = (
-            INCONCLUSIVE,
-            (f"no significant reduction of {points}; the interval's half-width is {half:.1f}"),
-        )
-        if any(n for n in narrow) and all(e for e, n in zip(exclude, narrow, strict=True) if n):
-            otherwise = CONTRADICTED, f"the intervals exclude a reduction of {points}"
-        if best.difference[0] < -least:
-            significant = SUPPORTED, f"{best.objective} lowers ECE by more than {points}"
-    return Evidence(otherwise, significant, *best.difference, p, best.seeds, total)
+        otherwise = INCONCLUSIVE, f"no significant reduction; {half} points"
+        if effective:
+            significant = SUPPORTED, f"{best.objective} lowers ECE beyond its noise floor"
+        elif mean < -least:
+            floor = f"{100 * best.floor:.1f}"
+            significant = INCONCLUSIVE, f"the reduction is below the noise floor of {floor} points"
+        narrow = [arm for arm, _ in counting if arm.difference[2] - arm.difference[1] <= 2 * least]
+        if narrow and all(arm.difference[1] > -least for arm in narrow):
+            reason = f"the intervals exclude a reduction of {100 * least:.1f} points"
+            otherwise = CONTRADICTED, reason
+    return Evidence(otherwise, significant, mean, low, high, p, best.seeds, total)
 
 
 TESTS = {

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import statsmodels.api as sm
 from scipy.interpolate import BSpline
 from scipy.stats import rankdata
+from statsmodels.regression.linear_model import OLS
 
 MIDDLE = (0.1, 0.9)  # the break is sought among the middle 80% of points, as in the paper
 FEWEST = 10  # different values of x: a spline of six terms must leave something to chance
@@ -58,7 +58,7 @@ def two_lines(x: np.ndarray, y: np.ndarray) -> TwoLines | None:
         return None
     ranks = rankdata(x)
     ranks = (ranks - ranks.min()) / np.ptp(ranks)
-    smooth = sm.OLS(y, BSpline.design_matrix(ranks, KNOTS, 3).toarray()).fit().get_prediction()
+    smooth = OLS(y, BSpline.design_matrix(ranks, KNOTS, 3).toarray()).fit().get_prediction()
     middle = (ranks > MIDDLE[0]) & (ranks < MIDDLE[1])
     if not middle.any():
         return None
@@ -83,7 +83,7 @@ def _fit(x: np.ndarray, y: np.ndarray, at: float) -> list[tuple[float, ...]] | N
         side = after if right else ~after
         if len(np.unique(x[side])) < 3 or np.linalg.matrix_rank(design) < 4:
             return None
-        fit = sm.OLS(y, design).fit(cov_type="HC3", use_t=True)
+        fit = OLS(y, design).fit(cov_type="HC3", use_t=True)
         k = 2 if right else 1
         low, high = fit.conf_int()[k]
         lines.append((fit.params[k], low, high, fit.pvalues[k], fit.tvalues[k]))

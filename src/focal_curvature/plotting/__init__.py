@@ -6,13 +6,18 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability")
-# Need the configuration's `geometry`, `theory`, `controls` and `trajectory`.
+FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability", "verdicts")
+# Need the configuration's `geometry`, `theory`, `controls`, `trajectory` and `regularisers`.
 GEOMETRY_FIGURES = ("spectrum", "lines", "plane")
 THEORY_FIGURES = ("bound", "logit_curvature", "posterior")
 CONTROL_FIGURES = ("interventions",)
 TRAJECTORY_FIGURES = ("trajectory",)
-ALL_FIGURES = FIGURES + GEOMETRY_FIGURES + THEORY_FIGURES + CONTROL_FIGURES + TRAJECTORY_FIGURES
+REGULARISER_FIGURES = ("strength",)
+ARM_FIGURES = ("arms",)  # need `regularisers`, or an objective beside focal loss
+ALL_FIGURES = (
+    *(FIGURES + GEOMETRY_FIGURES + THEORY_FIGURES + CONTROL_FIGURES),
+    *(TRAJECTORY_FIGURES + REGULARISER_FIGURES + ARM_FIGURES),
+)
 
 
 def load(figure: str) -> ModuleType:

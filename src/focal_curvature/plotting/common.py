@@ -16,7 +16,17 @@ from focal_curvature.analysis.summary import interval
 
 COLUMN, PAGE = 3.5, 7.5  # widths in inches: one column, two columns
 
+PENALTY_LABELS = {
+    "hessian_trace": "Hessian trace",
+    "gauss_newton_trace": "Gauss-Newton trace",
+    "sam": "SAM",
+}
 LOSS_LABELS = {"objective": "training objective", "cross_entropy": "cross-entropy"}
+
+
+def arm_label(name: str) -> str:
+    """Write the name of a loss or penalty for a legend."""
+    return PENALTY_LABELS.get(name, name.replace("_", " "))
 
 
 def focal_runs(runs: pd.DataFrame) -> pd.DataFrame:

@@ -164,7 +164,7 @@ ARMS = {
     "changes nothing": ({"ece": 0.0}, "contradicted", "exclude a reduction of 0.5 points"),
     "raises ECE": ({"ece": 0.03}, "contradicted", "exclude"),
     "too noisy": ({"ece": 0.0, "noise": 0.03}, "inconclusive", "half-width"),
-    "below the floor": ({"ece": -0.004, "noise": 0.0005}, "contradicted", "exclude"),
+    "too little": ({"ece": -0.004, "noise": 0.0005}, "contradicted", "exclude"),
     "accuracy lost": ({"ece": -0.02, "accuracy": -0.05}, "inconclusive", "at equal accuracy"),
     "trace not lowered": ({"ece": -0.02, "trace": 1.5}, "inconclusive", "lowered the trace"),
 }
@@ -175,6 +175,28 @@ def test_a_penalty_is_judged_at_equal_accuracy_and_a_lower_trace(arm, verdict, w
     row = judged(penalised(experiment(), **arm)).loc[(*C3, "cnn")]
     assert row["verdict"] == verdict
     assert words in row["reason"]
+
+
+def test_a_reduction_below_the_noise_floor_is_neither_an_effect_nor_none():
+    runs = experiment(ece=lambda g, t, n: 0.1 + 0.001 * n).assign(noise_floor=0.02)
+    row = judged(penalised(runs, ece=-0.012)).loc[(*C3, "cnn")]
+    assert row["p_holm"] < 0.05
+    assert row["verdict"] == "inconclusive"
+    assert row["reason"] == "the reduction is below the noise floor of 2.0 points"
+
+
+def test_a_noisy_strength_does_not_hide_one_that_works():
+    runs = experiment()
+    both = pd.concat(
+        [
+            penalised(runs, ece=-0.02),
+            penalised(runs, ece=-0.03, noise=0.05, strengths=(0.2,)).query("objective != 'ce'"),
+        ]
+    )
+    both = both[~both.duplicated(["model", "objective", "seed"])]
+    row = judged(both).loc[(*C3, "cnn")]
+    assert row["verdict"] == "supported"
+    assert "ce-hessian_trace-0.1" in row["reason"]
 
 
 def test_a_penalty_is_paired_with_the_plain_run_of_the_same_seed():

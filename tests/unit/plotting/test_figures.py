@@ -11,15 +11,28 @@ import pytest
 from focal_curvature import plotting
 from focal_curvature.plotting import common
 
+# objective, loss, gamma, regulariser, strength
+ARMS = [
+    ("ce", "focal", 0.0, None, None),
+    ("focal-1", "focal", 1.0, None, None),
+    ("focal-2", "focal", 2.0, None, None),
+    ("brier", "brier", None, None, None),
+    ("ce-sam-0.05", "cross_entropy", None, "sam", 0.05),
+    ("ce-hessian_trace-0.01", "cross_entropy", None, "hessian_trace", 0.01),
+    ("ce-hessian_trace-0.1", "cross_entropy", None, "hessian_trace", 0.1),
+]
+
 
 @pytest.fixture
 def runs():
     generator = np.random.default_rng(0)
+    names = ("objective", "loss", "gamma", "regulariser", "strength")
     rows = []
     for model in ("cnn", "resnet"):
-        for gamma in (0.0, 1.0, 2.0, None):
+        for arm in ARMS:
             for seed in range(3):
-                row = {"model": model, "gamma": gamma, "seed": seed, "status": "completed"}
+                row = dict(zip(names, arm, strict=True))
+                row |= {"model": model, "seed": seed, "status": "completed"}
                 row |= {
                     f"{m}_{loss}": generator.lognormal()
                     for m in ("top_eigenvalue", "trace")
@@ -56,9 +69,20 @@ def tables(runs, reliability):
         for loss in common.LOSS_LABELS
     ]
     steps = np.linspace(-0.5, 0.5, 5)
+    runs_of_theory = [cell for cell in cells if cell["hessian_of"] == "objective" and cell["gamma"]]
+    verdicts = [("cnn", "inconclusive"), ("resnet", "not tested"), ("all models", "contradicted")]
+    claims = [
+        {"family": "C1", "says": says, "statistic": statistic, "hessian_of": loss, "low": -0.2}
+        | {"model": model, "verdict": verdict, "high": 0.3}
+        | {"estimate": 0.1 if verdict == "inconclusive" else np.nan}
+        for says, statistic in (("it falls", "Spearman correlation"), ("it helps", "difference"))
+        for loss in common.LOSS_LABELS
+        for model, verdict in verdicts
+    ]
     return {
         "runs": runs,
         "reliability": reliability,
+        "claims": pd.DataFrame(claims),
         "spectrum": pd.DataFrame(
             cell | {"probe": probe, "eigenvalue": e, "weight": w}
             for cell in cells
@@ -77,10 +101,49 @@ def tables(runs, reliability):
             for x in steps
             for y in steps
         ),
-    }
+        "predictions": pd.DataFrame(
+            cell | {"classes": 10, "log_odds": odds, "ratio": np.exp(-odds)}
+            | {"removed": np.exp(-odds), "full": 3 * np.exp(-odds), "true_class": np.exp(-odds)}
+            for cell in runs_of_theory
+            for odds in (-2.0, 0.5, 3.0)
+        ),
+        "posterior_points": pd.DataFrame(
+            {"gamma": gamma, "true": q, "raw": q**2, "scaled": q, "psi": q}
+            for gamma in (1.0, 3.0)
+            for q in (0.6, 0.8, 0.99)
+        ),
+        "posterior_plane": pd.DataFrame(
+            {"gamma": 3.0, "variant": v, "x": x, "y": y, "predicted": int(x > y)}
+            | {"confidence": 0.7 + x * y}
+            for v in ("true", "raw", "scaled", "psi")
+            for x in steps
+            for y in steps
+        ),
+        "controls": pd.DataFrame(
+            {"model": model, "gamma": gamma, "seed": 0, "control": control, "value": value}
+            | {"trace": trace, "ece": ece, "noise_floor_95": 0.01}
+            for model in ("cnn", "resnet")
+            for gamma in (0.0, 2.0)
+            for control, value, trace, ece in (
+                ("none", None, 8.0, 0.05),
+                ("temperature", 1.5, 4.0, 0.02),
+                ("dinh", 4.0, 64.0, 0.05),
+                ("psi", 2.0, None, 0.03),
+                ("dinh", 2.0, None, None),
+            )
+        ),
+        "trajectory": pd.DataFrame(
+            {"model": model, "objective": objective, "seed": seed, "epoch": epoch}
+            | dict.fromkeys(plotting.load("trajectory").SHOWN, 0.1 * epoch)
+            for model in ("cnn", "resnet")
+            for objective in ("ce", "focal-2", "ce-sam-0.05")
+            for seed in (0, 1)
+            for epoch in (1, 2, 4)
+        ),
+    }  # fmt: skip
 
 
-FIGURES = plotting.FIGURES + plotting.GEOMETRY_FIGURES
+FIGURES = plotting.ALL_FIGURES
 
 
 @pytest.mark.parametrize("figure", FIGURES)
@@ -100,6 +163,31 @@ def test_failed_runs_and_other_losses_are_not_drawn(runs):
     focal = common.focal_runs(runs)
     assert len(focal) == 2 * 3 * 3 - 1
     assert focal["gamma"].notna().all()
+
+
+def test_strengths_stand_beside_plain_cross_entropy(runs):
+    runs.loc[runs["objective"] == "ce-sam-0.05", "status"] = "diverged"
+    table = plotting.load("strength").prepare({"runs": runs})
+    assert dict(table["arm"].value_counts()) == {"hessian_trace": 12, "plain cross-entropy": 6}
+    row = table.query("model == 'cnn' and strength == 0.1 and seed == 1").iloc[0]
+    wanted = runs.query("model == 'cnn' and strength == 0.1 and seed == 1").iloc[0]
+    assert (row["trace"], row["ece"]) == (wanted["trace_cross_entropy"], wanted["ece"])
+
+
+def test_every_arm_has_its_family(runs):
+    table = plotting.load("arms").prepare({"runs": runs})
+    families = table.groupby("objective")["family"].unique().str[0].to_dict()
+    assert families == {
+        "ce": "cross-entropy",
+        "focal-1": "focal",
+        "focal-2": "focal",
+        "brier": "other loss",
+        "ce-sam-0.05": "penalty",
+        "ce-hessian_trace-0.01": "penalty",
+        "ce-hessian_trace-0.1": "penalty",
+    }
+    assert len(table) == 2 * len(runs)
+    assert set(table.query("family == 'penalty'")["name"]) == {"sam", "hessian_trace"}
 
 
 def test_curvature_table_keeps_every_seed_and_both_losses(runs):
@@ -131,6 +219,28 @@ def test_smoothed_spectrum_keeps_each_nodes_share(tables):
     assert np.trapezoid(line["density"], place) == pytest.approx(1, abs=1e-3)
     outlier = line["eigenvalue"] > 0.3
     assert np.trapezoid(line["density"][outlier], place[outlier]) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_interventions_start_from_the_run_as_trained_and_psi_keeps_the_trace(tables):
+    table = plotting.load("interventions").prepare(tables)
+    one = table.query("model == 'cnn' and gamma == 2").set_index("control")
+    assert list(one.index) == ["temperature", "dinh", "psi"]  # what is not applicable is left out
+    assert (one["trace_before"] == 8).all()
+    assert (one["ece_before"] == 0.05).all()
+    assert one["trace"].tolist() == [4, 64, 8]
+
+
+def test_closed_form_curves_meet_the_published_minimisers(tables):
+    curves = plotting.load("posterior").prepare(tables).query("kind == 'two' and gamma == 3")
+    assert np.interp(0.9, curves["true"], curves["confidence"]) == pytest.approx(0.647, abs=2e-3)
+
+
+def test_closed_form_ratio_is_the_binary_one_where_two_classes_share(tables):
+    table = plotting.load("logit_curvature").prepare(tables)
+    assert set(table["kind"]) == {"sample", "one", "even"}
+    one = table.query("model == 'cnn' and kind == 'one'")
+    published = np.interp(np.log(9), one["log_odds"], one["ratio"])
+    assert published == pytest.approx(0.086, abs=1e-3)
 
 
 def test_committed_figures_are_redrawn_from_their_tables_alone(tables, tmp_path):

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.curvature.tracking import traces
+from focal_curvature.losses.focal import focal
+from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.training import build_model, loop, train
 from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.optimizer import SGD
@@ -27,16 +29,30 @@ SETTINGS = {
 }
 
 
-def spec(model="small_resnet", gamma=2.0, seed=0, **training):
+def spec(model="small_resnet", gamma=2.0, seed=0, regulariser=None, **training):
     return RunSpec(
         dataset="digits",
         model=model,
         model_factory=f"focal_curvature.models.{model}:{model}",
         model_arguments={"width": 4},
-        objective=Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": gamma}),
+        objective=Objective(
+            "focal", "focal_curvature.losses.focal:focal", {"gamma": gamma}, regulariser
+        ),
         seed=seed,
         training=SETTINGS | training,
     )
+
+
+def regularised(name, **parameters):
+    return Regulariser(name, f"focal_curvature.regularisers.{name}:{name}", parameters)
+
+
+REGULARISERS = {
+    "hessian_trace": regularised("hessian_trace", strength=1e-3),
+    "gauss_newton_trace": regularised("gauss_newton_trace", strength=1e-3),
+    "every": regularised("gauss_newton_trace", strength=1e-3, every=3),
+    "sam": regularised("sam", radius=0.05),
+}
 
 
 def same(one, two):
@@ -86,8 +102,10 @@ class StopError(Exception):
     pass
 
 
-def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monkeypatch):
-    undisturbed = train(spec(), data, bins=15)
+@pytest.mark.parametrize("name", [None, *REGULARISERS])
+def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monkeypatch, name):
+    run = spec(gamma=0, regulariser=REGULARISERS[name]) if name else spec()
+    undisturbed = train(run, data, bins=15)
     checkpoint = tmp_path / "checkpoint.pt"
     real = loop._train_epoch
 
@@ -99,13 +117,60 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monke
     monkeypatch.setattr(loop, "_train_epoch", stop_in_epoch_2)
     keep = {"checkpoint": checkpoint, "checkpoint_seconds": 0, "fingerprint": "a"}
     with pytest.raises(StopError):
-        train(spec(), data, bins=15, **keep)
+        train(run, data, bins=15, **keep)
     monkeypatch.setattr(loop, "_train_epoch", real)
-    resumed = train(spec(), data, bins=15, **keep)
+    resumed = train(run, data, bins=15, **keep)
     assert resumed.resumed_from == 2
     assert same(resumed.weights, undisturbed.weights)
     assert resumed.history == undisturbed.history
     assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("name", REGULARISERS)
+def test_a_regulariser_changes_the_weights_and_says_what_it_saw(data, name):
+    run = spec(gamma=0, regulariser=REGULARISERS[name], epochs=1)
+    outcome = train(run, data, bins=15)
+    assert outcome.status == "completed"
+    assert not same(outcome.weights, train(spec(gamma=0, epochs=1), data, bins=15).weights)
+    reported = "ascent" if name == "sam" else "penalised_trace"
+    values = [row[reported] for row in outcome.history]
+    assert all(math.isfinite(value) and value != 0 for value in values)
+    # The history's loss is the base loss, that runs can be compared by.
+    assert outcome.history[-1]["train_loss"] == pytest.approx(outcome.history[-1]["train_nll"])
+
+
+def test_a_vanishing_penalty_leaves_images_and_batches_as_they_were(data):
+    tiny = regularised("gauss_newton_trace", strength=1e-12)
+    settings = {"epochs": 1, "augmentation": "crop-flip", "momentum": 0.0}
+    plain = train(spec("small_cnn", gamma=0, **settings), data, bins=15)
+    found = train(spec("small_cnn", gamma=0, regulariser=tiny, **settings), data, bins=15)
+    for name, weight in plain.weights.items():
+        torch.testing.assert_close(found.weights[name], weight, rtol=1e-5, atol=1e-6)
+
+
+def test_a_strong_penalty_lowers_its_trace(data):
+    strong = regularised("gauss_newton_trace", strength=0.1)
+    ends = []
+    for regulariser in (None, strong):
+        last = train(
+            spec("small_cnn", gamma=0, regulariser=regulariser, epochs=20, evaluate_every=20),
+            data,
+            bins=15,
+            measure=lambda model, epoch: traces(
+                model, focal(0), data.splits["train"].images, data.splits["train"].labels, epoch
+            ),
+        ).history[-1]
+        # No residual on the diagonal of a network of ReLUs.
+        assert last["trace_hessian"] == last["trace_gauss_newton"]
+        ends.append(last["trace_gauss_newton"])
+    assert ends[1] < ends[0] / 2
+
+
+def test_a_run_blown_up_by_its_penalty_names_the_penalty(data):
+    wild = regularised("hessian_trace", strength=1e12)
+    outcome = train(spec(gamma=0, regulariser=wild), data, bins=15)
+    assert outcome.status == "diverged"
+    assert "lower regularisers.hessian_trace" in outcome.reason
 
 
 @pytest.mark.parametrize("content", ["foreign", "damaged"])

@@ -1,0 +1,100 @@
+"""Time the scoring of one large model's logits, and the figures of a thousand runs.
+
+    python benchmarks/scoring.py [FOLDER OF RUNS.CSV]
+
+Writes benchmarks/results/scoring.json and .md. The thousand runs are those of the default
+experiment (results/digits), repeated as further seeds: only their number is not real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import netcal.metrics  # noqa: F401  imports are a job's start-up, not the library's work
+import numpy as np
+import pandas as pd
+import relplot  # noqa: F401
+from training import RESULTS, machine
+
+from focal_curvature.calibration import score
+from focal_curvature.plotting import FIGURES, draw, load
+
+SAMPLES, CLASSES, RUNS = 10_000, 100, 1000
+
+
+def best(work: Callable[[], Any], rounds: int = 5) -> float:
+    """Least wall time of a piece of work: other processes only ever add."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def logits() -> tuple[np.ndarray, np.ndarray]:
+    """Logits of an over-confident classifier of 100 classes, right in three cases of four."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, CLASSES, SAMPLES)
+    values = generator.normal(0, 2, (SAMPLES, CLASSES)).astype(np.float32)
+    values[np.arange(SAMPLES), labels] += generator.normal(8, 4, SAMPLES)
+    return values, labels
+
+
+def thousand(table: pd.DataFrame) -> pd.DataFrame:
+    """Repeat a table of runs as further seeds, up to a thousand runs."""
+    copies = -(-RUNS // table["run"].nunique())
+    step = table["seed"].max() + 1
+    return pd.concat(
+        [table.assign(seed=table["seed"] + i * step) for i in range(copies)], ignore_index=True
+    )
+
+
+def figures(results: Path) -> dict[str, float]:
+    """Seconds to prepare and draw each figure of a thousand runs."""
+    runs = pd.read_csv(results / "runs.csv")
+    reliability = pd.read_csv(results / "reliability.csv")
+    seconds = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tables = {"runs": thousand(runs), "reliability": thousand(reliability)}
+        for figure in FIGURES:
+
+            def work(figure: str = figure) -> None:
+                data = folder / f"{figure}.csv"
+                load(figure).prepare(tables).to_csv(data, index=False)
+                draw(figure, data, [folder / f"{figure}.pdf", folder / f"{figure}.png"])
+
+            seconds[figure] = best(work, rounds=2)
+    return seconds
+
+
+def main() -> None:
+    """Measure, and write the JSON file and the Markdown table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("results", type=Path, nargs="?", default=Path("results/digits"))
+    results = parser.parse_args().results
+    values, labels = logits()
+    found: dict[str, Any] = {"machine": machine(), "seconds": {}}
+    for name, gamma in (("", None), (", with Psi undone", 2.0)):
+        found["seconds"][f"all scores of 10,000 x 100 logits{name}"] = best(
+            lambda gamma=gamma: score(values, labels, values[:5000], labels[:5000], gamma=gamma)
+        )
+    drawn = figures(results)
+    found["seconds"] |= {f"figure {name}, {RUNS:,} runs": s for name, s in drawn.items()}
+    found["seconds"]["all figures"] = sum(drawn.values())
+    about = ", ".join(f"{key} {value}" for key, value in found["machine"].items() if value)
+    rows = [f"| {name} | {value:.2f} |" for name, value in found["seconds"].items()]
+    (RESULTS / "scoring.json").write_text(json.dumps(found, indent=1) + "\n")
+    text = "\n".join([about, "", "| what | seconds |", "|---|---|", *rows])
+    (RESULTS / "scoring.md").write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

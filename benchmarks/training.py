@@ -1,0 +1,308 @@
+"""Hold the training loop against the field's plain loop and a bare one; ratios from one run.
+
+    python benchmarks/training.py [--device cuda]
+
+Writes benchmarks/results/training.json and .md (training_cuda.* for a GPU). Alternating rounds,
+medians. The three loops take the same steps: same network, loss, optimiser, batch size and kind of
+augmentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from digits_run import TRAINING  # puts this checkout's library on the path
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from focal_curvature.data import arrays, digits, splits, tensors
+from focal_curvature.data.augment import augment
+from focal_curvature.losses.focal import focal
+from focal_curvature.models.cifar_resnet import resnet20
+from focal_curvature.models.lenet import lenet
+from focal_curvature.models.resnet import resnet18
+from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.training import deterministic, loop
+
+RESULTS = Path(__file__).parent / "results"
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+ROUNDS, WORKERS, BATCH, RATE, DECAY = 3, 2, 128, 0.05, 5e-4
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """Describe what the numbers depend on, and nothing that names the place."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return {
+        "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), "?"),
+        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
+        "cores": os.cpu_count(),
+        "threads used": torch.get_num_threads(),
+        "load average before": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def fashion(count: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Fashion-MNIST's first training images (N, 28, 28) and labels; noise where it is not there."""
+    if not FASHION.exists():
+        return *noise(count, (28, 28)), "noise of the shape of Fashion-MNIST"
+    parts = []
+    for name, header in (("images-idx3", 16), ("labels-idx1", 8)):
+        content = gzip.decompress((FASHION / f"train-{name}-ubyte.gz").read_bytes())
+        parts.append(np.frombuffer(content, np.uint8, offset=header))
+    return (
+        parts[0].reshape(-1, 28, 28)[:count].copy(),
+        parts[1][:count].astype(int),
+        "Fashion-MNIST",
+    )
+
+
+def noise(count: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Random images and labels: the time of a step does not depend on what they show."""
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, *shape), np.uint8), generator.integers(0, 10, count)
+
+
+class Pictures(Dataset):
+    """Images decoded and transformed one by one, as torchvision's data sets do."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:  # noqa: D105
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:  # noqa: D105
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def field_loop(
+    model: nn.Module, images: np.ndarray, labels: np.ndarray, policy: str, device: str
+) -> Callable[[], None]:
+    """Return an epoch of the loop that the field's repositories share, written afresh."""
+    side, channels = images.shape[1], 3 if images.ndim == 4 else 1
+    steps = [transforms.ToTensor(), transforms.Normalize([0.5] * channels, [0.25] * channels)]
+    if policy == "crop-flip":
+        steps = [
+            transforms.RandomCrop(side, padding=side // 8),
+            transforms.RandomHorizontalFlip(),
+            *steps,
+        ]
+    loader = DataLoader(
+        Pictures(images, labels, transforms.Compose(steps)),
+        BATCH,
+        shuffle=True,
+        num_workers=WORKERS,
+        pin_memory=device == "cuda",
+        persistent_workers=True,
+    )
+    loss = focal(2.0)
+    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=0.9, weight_decay=DECAY)
+
+    def epoch() -> None:
+        total = 0.0
+        for inputs, targets in loader:
+            inputs, targets = inputs.to(device), targets.to(device)
+            optimizer.zero_grad()
+            value = loss(model(inputs), targets).mean()
+            value.backward()
+            optimizer.step()
+            total += value.item()
+
+    return epoch
+
+
+def bare_loop(
+    model: nn.Module, images: Tensor, labels: Tensor, policy: str, device: str
+) -> Callable[[], None]:
+    """Return an epoch with nothing around its steps: the limit."""
+    model = model.to(memory_format=torch.channels_last)
+    loss = focal(2.0)
+    optimizer = torch.optim.SGD(
+        model.parameters(), RATE, momentum=0.9, weight_decay=DECAY, fused=True
+    )
+    generator = torch.Generator(device).manual_seed(0)
+
+    def epoch() -> None:
+        for batch in torch.randperm(len(labels)).to(device).split(BATCH):
+            optimizer.zero_grad()
+            inputs = augment(images[batch], policy, generator)
+            loss(model(inputs), labels[batch]).mean().backward()
+            optimizer.step()
+
+    return epoch
+
+
+def our_loop(
+    model: nn.Module, images: Tensor, labels: Tensor, policy: str, device: str
+) -> Callable[[], None]:
+    """Return an epoch of the workflow's loop, its checks for divergence included."""
+    model = model.to(memory_format=torch.channels_last)
+    settings = TRAINING | {"batch_size": BATCH, "augmentation": policy, "schedule": "constant"}
+    spec = RunSpec("benchmark", "model", "", {}, Objective("focal", "", {}), 0, settings)
+    data = tensors.Tensors(
+        {"train": tensors.Split(images, labels)},
+        10,
+        images.shape[1],
+        images.shape[2],
+        [0.5] * images.shape[1],
+        [0.25] * images.shape[1],
+    )
+    optimizer = loop.SGD(model.parameters(), settings)
+    count = iter(range(10**6))
+    return lambda: loop._train_epoch(model, focal(2.0), optimizer, spec, data, next(count))
+
+
+def timed(epoch: Callable[[], None], device: str) -> float:
+    """Seconds of an epoch."""
+    start = time.perf_counter()
+    epoch()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def loops(
+    factory: Callable[..., nn.Module],
+    images: np.ndarray,
+    labels: np.ndarray,
+    policy: str,
+    device: str,
+) -> dict[str, Any]:
+    """Images per second of the three loops, and their ratios."""
+    raw = images if images.ndim == 4 else images[..., None]
+    whole = torch.from_numpy(raw).permute(0, 3, 1, 2).to(device).float().div(255)
+    whole, targets = whole.sub(0.5).div(0.25).contiguous(), torch.from_numpy(labels).to(device)
+
+    def model() -> nn.Module:
+        torch.manual_seed(0)
+        return factory(10, whole.shape[1], whole.shape[2]).to(device)
+
+    epochs = {
+        "ours": our_loop(model(), whole, targets, policy, device),
+        "bare": bare_loop(model(), whole, targets, policy, device),
+        "field": field_loop(model(), images, labels, policy, device),
+    }
+    # The first round warms up: caches, and the loader's processes.
+    rounds = [
+        {name: timed(epoch, device) for name, epoch in epochs.items()} for _ in range(ROUNDS + 1)
+    ][1:]
+    median = {name: statistics.median(r[name] for r in rounds) for name in epochs}
+    return {
+        "images": len(labels),
+        "augmentation": policy,
+        "images per second": {name: len(labels) / value for name, value in median.items()},
+        "ours over bare": statistics.median(r["bare"] / r["ours"] for r in rounds),
+        "ours over the field's": statistics.median(r["field"] / r["ours"] for r in rounds),
+    }
+
+
+def processes(folder: Path, model: str, jobs: list[list[int]]) -> float:
+    """Seconds of jobs, each in a process of its own that trains the seeds named, two at a time."""
+    script = Path(__file__).with_name("digits_run.py")
+    start, waiting, running = time.perf_counter(), list(jobs), []
+    while waiting or running:
+        while waiting and len(running) < 2:
+            command = [sys.executable, script, folder, model, *map(str, waiting.pop())]
+            running.append(subprocess.Popen(command))
+        time.sleep(0.02)
+        if any(job.poll() not in (None, 0) for job in running):
+            raise RuntimeError("a process failed")
+        running = [job for job in running if job.poll() is None]
+    return time.perf_counter() - start
+
+
+def stacked_seeds(model: str) -> dict[str, Any]:
+    """Measure runs per minute on two cores: one process per run, five seeds of a cell as one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        digits.prepare(folder / "data")
+        found = splits.split(
+            arrays.read(folder / "data"), train=400, validation=200, test=None, seed=0
+        )
+        splits.write(folder / "splits", found)
+        rounds = [
+            {
+                "one process per run": 4 * 60 / processes(folder, model, [[s] for s in range(4)]),
+                "five seeds as one": 10 * 60 / processes(folder, model, [[*range(5)]] * 2),
+            }
+            for _ in range(ROUNDS)
+        ]
+    return {
+        "runs per minute": {k: statistics.median(r[k] for r in rounds) for k in rounds[0]},
+        "stacked over single": statistics.median(
+            r["five seeds as one"] / r["one process per run"] for r in rounds
+        ),
+    }
+
+
+def shown(value: Any) -> str:
+    """Three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Lay out what was found as Markdown."""
+    about = ", ".join(f"{key} {value}" for key, value in found["machine"].items() if value)
+    lines = [about, "", "| training loop | images per second: ours | bare loop | the field's |"]
+    lines[-1] += " ours / bare | ours / field's |"
+    lines.append("|---|---|---|---|---|---|")
+    for name, row in found["loops"].items():
+        speeds = [shown(row["images per second"][key]) for key in ("ours", "bare", "field")]
+        ratios = [shown(row[f"ours over {key}"]) for key in ("bare", "the field's")]
+        lines.append(f"| {' | '.join([name, *speeds, *ratios])} |")
+    if "stacked" in found:
+        lines += [
+            "",
+            "| digits, two cores, start-up counted | runs per minute: one process per run",
+        ]
+        lines[-1] += " | five seeds as one | ratio |"
+        lines.append("|---|---|---|---|")
+        for name, row in found["stacked"].items():
+            speeds = [shown(value) for value in row["runs per minute"].values()]
+            lines.append(f"| {' | '.join([name, *speeds, shown(row['stacked over single'])])} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure, and write the JSON file and the Markdown table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    device = parser.parse_args().device
+    deterministic(1)
+    gpu = device == "cuda"
+    found: dict[str, Any] = {"machine": machine(device), "loops": {}}
+    images, labels, name = fashion(20_000 if gpu else 4_000)
+    found["loops"][f"LeNet, {name}"] = loops(lenet, images, labels, "none", device)
+    factory, count = (resnet18, 5_000) if gpu else (resnet20, 256)
+    images, labels = noise(count, (32, 32, 3))
+    found["loops"][f"{'ResNet-18' if gpu else 'ResNet-20'}, noise of 3 x 32 x 32"] = loops(
+        factory, images, labels, "crop-flip", device
+    )
+    if not gpu:
+        found["stacked"] = {m: stacked_seeds(m) for m in ("small_cnn", "small_resnet")}
+    RESULTS.mkdir(exist_ok=True)
+    stem = RESULTS / ("training_cuda" if gpu else "training")
+    stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    stem.with_suffix(".md").write_text(markdown(found))
+
+
+if __name__ == "__main__":
+    main()

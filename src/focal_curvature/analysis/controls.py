@@ -1,0 +1,127 @@
+"""What moves curvature without calibration, and calibration without curvature, on one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from focal_curvature.calibration.binning import expected_calibration_error, noise_floor
+from focal_curvature.calibration.posterior import log_psi
+from focal_curvature.calibration.probabilities import log_softmax
+from focal_curvature.calibration.temperature import fit_temperature
+from focal_curvature.curvature.memory import estimate_within_memory
+from focal_curvature.curvature.rescaling import Tempered, pairs, rescaled
+from focal_curvature.data.tensors import Split
+from focal_curvature.training.evaluation import logits_of
+
+Row = dict[str, Any]
+
+
+def interventions(
+    model: nn.Module,
+    loss: nn.Module,
+    sample: Split,
+    splits: Mapping[str, Split],
+    *,
+    gamma: float,
+    factors: Sequence[float],
+    settings: Mapping[str, Any],
+    bins: int,
+    seed: int,
+) -> list[Row]:
+    """Measure a trained network before and after each control.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode.
+    loss : nn.Module
+        Whose Hessian is meant; one for all networks, such as cross-entropy.
+    sample : Split
+        Of the curvature.
+    splits : mapping
+        "validation", for the temperature, and "test", for the calibration error.
+    gamma : float
+        Focusing parameter that Psi undoes; 0 has nothing to undo.
+    factors : sequence of float
+        Of Dinh's rescaling of the first pair of layers that allows it.
+    settings : mapping
+        Of the curvature; the engine estimates, whatever they say.
+    bins, seed : int
+        Of the calibration error; of all that is random.
+
+    Returns
+    -------
+    list of dict
+        A row per ``control``: "none", "temperature", "dinh" and "psi", with its ``value`` (the
+        temperature T, the factor, gamma), ``trace``, ``trace_gauss_newton``, ``top_eigenvalue`` and
+        ``adaptive_sharpness`` of the loss (nats), ``ece`` with its ``noise_floor_95`` (fractions),
+        ``logit_difference`` from the network as trained, relative to its largest logit, and
+        ``layers`` of the rescaling. A control that is not applicable has its ``reason`` alone.
+        Psi leaves a posterior but no network, and so has no curvature.
+    """
+    settings = {**settings, "estimator": "engine"}
+
+    def curvature(network: nn.Module, loss: nn.Module) -> Row:
+        found, _ = estimate_within_memory(
+            network, loss, sample.images, sample.labels, settings, seed
+        )
+        return {
+            "trace": found.trace.estimate,
+            "trace_gauss_newton": found.gauss_newton.trace.estimate,
+            "top_eigenvalue": found.top_eigenvalue.estimate,
+            "adaptive_sharpness": found.adaptive_sharpness.estimate,
+        }
+
+    test = splits["test"]
+    truth = test.labels.cpu().numpy()
+
+    def calibration(log_probabilities: np.ndarray) -> Row:
+        confidence = np.exp(log_probabilities.max(axis=1))
+        correct = log_probabilities.argmax(axis=1) == truth
+        return {
+            "ece": expected_calibration_error(confidence, correct, bins),
+            "noise_floor_95": noise_floor(confidence, bins, seed)[1],
+        }
+
+    def logits(network: nn.Module, split: Split) -> np.ndarray:
+        return _numpy(logits_of(network, split.images))
+
+    trained = logits(model, test)
+    as_trained = log_softmax(trained)
+    before = {"control": "none", "value": None}
+    rows = [before | curvature(model, loss) | calibration(as_trained)]
+
+    validation = splits["validation"]
+    temperature = fit_temperature(
+        logits(model, validation), validation.labels.cpu().numpy(), bins=bins
+    )
+    rows.append(
+        {"control": "temperature", "value": temperature}
+        | curvature(model, Tempered(loss, temperature))
+        | calibration(log_softmax(trained / temperature))
+    )
+
+    found = pairs(model)
+    for factor in factors:
+        row: Row = {"control": "dinh", "value": factor}
+        if not found:
+            row["reason"] = "not applicable: no layer followed by ReLU and read by one other alone"
+        else:
+            twin = rescaled(model, found[0], factor)
+            after = logits(twin, test)
+            row |= curvature(twin, loss) | calibration(log_softmax(after))
+            row["logit_difference"] = float(np.abs(after - trained).max() / np.abs(trained).max())
+            row["layers"] = " ".join(found[0])
+        rows.append(row)
+    if gamma:
+        rows.append({"control": "psi", "value": gamma} | calibration(log_psi(as_trained, gamma)))
+    return rows
+
+
+def _numpy(logits: Tensor) -> np.ndarray:
+    return logits.to("cpu", torch.float64).numpy()

@@ -1,0 +1,91 @@
+"""Calibration error against Hessian trace for everything that was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.plotting.common import LOSS_LABELS, arm_label, colours, panels, plain_log_ticks
+
+MARKERS = {"focal": "o", "cross-entropy": "*", "penalty": "^", "other loss": "s"}
+JOINED = ("focal", "penalty")  # with cross-entropy, which is their gamma or strength of zero
+
+
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return a row per completed run and loss of measurement.
+
+    Returns
+    -------
+    DataFrame
+        model, family (a key of MARKERS), name (the loss or penalty), objective (with its
+        parameters), gamma, seed, hessian_of, trace (nats), ece and noise_floor_95 (fractions).
+    """
+    runs = tables["runs"][tables["runs"]["status"] == "completed"]
+    family = pd.Series("other loss", index=runs.index)
+    family[runs["gamma"].notna()] = "focal"
+    family[runs["regulariser"].notna()] = "penalty"
+    family[runs["objective"] == "ce"] = "cross-entropy"
+    name = runs["regulariser"].where(family == "penalty", runs["loss"])
+    common = runs[["model", "objective", "gamma", "seed", "ece", "noise_floor_95"]].assign(
+        family=family, name=name.mask(family == "cross-entropy", "cross-entropy")
+    )
+    return pd.concat(
+        [common.assign(hessian_of=loss, trace=runs[f"trace_{loss}"]) for loss in LOSS_LABELS],
+        ignore_index=True,
+    )
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw a panel per model and Hessian: seeds small, means over them large."""
+    data = data.assign(ece=100 * data["ece"], noise_floor_95=100 * data["noise_floor_95"])
+    models = list(data["model"].unique())
+    order = {family: i for i, family in enumerate(MARKERS)}
+    arms = data[["family", "name"]].drop_duplicates()
+    arms = arms.sort_values(
+        ["family", "name"], key=lambda c: c.map(order) if c.name == "family" else c
+    )
+    palette = colours(list(arms["name"]))
+    figure, axes = panels(models, list(LOSS_LABELS), 2.6, sharex="col", sharey="row")
+    for row, model in zip(axes, models, strict=True):
+        for ax, loss in zip(row, LOSS_LABELS, strict=True):
+            own = data[(data["model"] == model) & (data["hessian_of"] == loss)]
+            ax.axhspan(0, own["noise_floor_95"].mean(), color="0.92", lw=0)
+            plain = _means(own[own["family"] == "cross-entropy"])
+            for family, name in arms.itertuples(index=False):
+                chosen = own[own["name"] == name]
+                style = {"marker": MARKERS[family], "color": palette[name]}
+                ax.plot(chosen["trace"], chosen["ece"], ls="", ms=2, mew=0, alpha=0.45, **style)
+                means = _means(chosen)
+                if family in JOINED:
+                    path = pd.concat([plain, means])
+                    ax.plot(path["trace"], path["ece"], lw=0.7, color=palette[name])
+                ax.plot(
+                    means["trace"],
+                    means["ece"],
+                    ls="",
+                    ms=8 if family == "cross-entropy" else 5,
+                    mec="0.2",
+                    mew=0.3,
+                    zorder=4 if family == "cross-entropy" else 3,
+                    label=arm_label(name),
+                    **style,
+                )
+            traces = data.loc[data["hessian_of"] == loss, "trace"].dropna()
+            ax.set_xscale("log" if (traces > 0).all() else "symlog")
+            ax.grid(axis="y")
+        row[0].set_ylim(bottom=0)
+        row[0].set_ylabel(f"{model}\nECE (%)")
+    for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
+        if ax.get_xscale() == "log":
+            plain_log_ticks(ax.xaxis)
+        ax.set_xlabel(f"trace of the Hessian of the {LOSS_LABELS[loss]} (nats)")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
+    return figure
+
+
+def _means(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the means over seeds, in the order of the configuration."""
+    return runs.groupby("objective", sort=False)[["trace", "ece"]].mean()

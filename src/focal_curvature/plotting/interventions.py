@@ -1,0 +1,92 @@
+"""What moves calibration without curvature, and curvature without calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from focal_curvature.plotting.common import colours, gamma_colours, panels, plain_log_ticks
+
+CONTROLS = {
+    "temperature": "temperature scaling",
+    "dinh": "Dinh rescaling (same function)",
+    "psi": "Ψ undone (same weights)",
+}
+KEYS = ["model", "gamma", "seed"]
+
+
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return a row per run and control that is applicable: where it starts, and where it leads.
+
+    Returns
+    -------
+    DataFrame
+        KEYS, ``control``, ``value``, ``trace`` under cross-entropy (nats) and ``ece`` (fraction),
+        both also with the suffix ``_before``, and ``noise_floor_95_before``. Psi leaves the
+        weights, and so the trace, alone.
+    """
+    controls = tables["controls"]
+    measured = ["trace", "ece", "noise_floor_95"]
+    before = controls[controls["control"] == "none"].set_index(KEYS)[measured]
+    after = controls[controls["control"].isin(list(CONTROLS)) & controls["ece"].notna()]
+    both = after[[*KEYS, "control", "value", "trace", "ece"]].join(
+        before.add_suffix("_before"), on=KEYS
+    )
+    both["trace"] = both["trace"].fillna(both["trace_before"])
+    return both
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw a panel per model: a dot per run as trained, an arrow per control."""
+    models, gammas = list(data["model"].unique()), sorted(data["gamma"].unique())
+    shade, palette = gamma_colours(gammas), colours(list(CONTROLS))
+    figure, axes = panels([""], models, 2.8, sharey=True)
+    for ax, model in zip(axes[0], models, strict=True):
+        chosen = data[data["model"] == model]
+        ax.axhspan(0, 100 * chosen["noise_floor_95_before"].mean(), color="0.9", lw=0)
+        for row in chosen.itertuples():
+            ends = (row.trace_before, 100 * row.ece_before), (row.trace, 100 * row.ece)
+            ax.annotate(
+                "",
+                ends[1],
+                ends[0],
+                arrowprops={
+                    "arrowstyle": "-|>",
+                    "mutation_scale": 8,
+                    "color": palette[row.control],
+                    "lw": 1.2,
+                    "shrinkA": 0,
+                    "shrinkB": 0,
+                },
+            )
+            ax.plot(*ends[1], alpha=0)  # an annotation does not widen the axes
+        for gamma, group in chosen.groupby("gamma"):
+            start = group.iloc[0]
+            ax.plot(
+                start["trace_before"],
+                100 * start["ece_before"],
+                "o",
+                ms=6,
+                color=shade[gamma],
+                mec="white",
+                mew=0.6,
+                label=f"γ = {gamma:g}, as trained",
+                zorder=3,
+            )
+        ax.set_xscale("log" if (data[["trace", "trace_before"]] > 0).all(axis=None) else "symlog")
+        ax.margins(x=0.12)
+        ax.set_title(model)
+        ax.set_xlabel("trace of the Hessian of cross-entropy (nats)")
+        ax.grid(axis="y")
+        if ax.get_xscale() == "log":
+            plain_log_ticks(ax.xaxis)
+    axes[0][0].set_ylim(bottom=0)
+    axes[0][0].set_ylabel("ECE (%)")
+    handles, _ = axes[0][0].get_legend_handles_labels()
+    arrows = [Line2D([], [], color=palette[c], marker=">", label=CONTROLS[c]) for c in CONTROLS]
+    floor = Line2D([], [], color="0.9", lw=5, label="calibrated")
+    figure.legend(handles=[*handles, *arrows, floor], loc="outside upper center", ncols=3)
+    return figure

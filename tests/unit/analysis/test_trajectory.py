@@ -1,0 +1,40 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from focal_curvature.analysis import trajectory
+
+
+@pytest.fixture
+def table():
+    generator = np.random.default_rng(0)
+    return pd.DataFrame(
+        {"model": "cnn", "objective": objective, "seed": 0, "epoch": epoch}
+        | {measure: generator.lognormal() for measure in trajectory.MEASURES}
+        | {f"{split}_ece": generator.uniform() for split in trajectory.SPLITS}
+        for objective in ("ce", "focal-2")
+        for epoch in (1, 2, 4, 8)
+    )
+
+
+def test_correlations_are_pearsons_within_a_run(table):
+    found = trajectory.correlations(table)
+    assert len(found) == 2 * 2 * len(trajectory.MEASURES)
+    run = table[table["objective"] == "focal-2"]
+    for _, row in found[found["objective"] == "focal-2"].iterrows():
+        expected = stats.pearsonr(run[row["measure"]], run[f"{row['split']}_ece"]).statistic
+        assert row["r"] == pytest.approx(expected)
+    assert found["n"].eq(4).all()
+
+
+def test_what_is_not_known_or_does_not_vary_has_no_correlation(table):
+    first, second, *_ = trajectory.MEASURES
+    table.loc[0, first] = np.nan
+    table[second] = 1.0
+    found = trajectory.correlations(table).query("objective == 'ce'").set_index("measure")
+    assert found.loc[first, "n"].eq(3).all()
+    assert found.loc[second, "r"].isna().all()
+    printed = trajectory.printed(trajectory.correlations(table))
+    assert (printed[trajectory.MEASURES[second]] == "-").all()
+    assert list(printed["n"]) == [3, 3, 4, 4]

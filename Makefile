@@ -1,5 +1,6 @@
 # `make reproduce`: the figures. `make resume`: goes on after a kill. `make test`: linters and tests.
-# `make readme`: the README's verdicts and numbers from the committed ones.
+# `make readme`: the README's verdicts and numbers from the committed ones. `make page`: all of the
+# committed in one HTML file, results/page.html.
 # Each makes what it needs first.
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,8 +9,9 @@ SNAKEMAKE = $(VENV)/bin/snakemake
 # More for snakemake, such as ARGS="--configfile config/smoke.yaml".
 ARGS ?=
 REPORT = results/digits/report.html
+PAGE = results/page.html
 
-.PHONY: reproduce resume figures readme test test-cluster gpu-check lint lock clean
+.PHONY: reproduce resume figures page readme test test-cluster test-page gpu-check lint lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/installed
@@ -27,6 +29,10 @@ resume: $(VENV)/installed
 figures: $(VENV)/installed
 	PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.plotting paper_figures/*/
 
+# Verdicts, results and figures of all committed experiments in one file that needs no network.
+page: $(VENV)/installed
+	PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.page $(PAGE) paper_figures/*/
+
 readme: $(VENV)/installed
 	$(VENV)/bin/python tools/readme.py
 
@@ -37,6 +43,10 @@ test: lint
 test-cluster: $(VENV)/installed
 	PATH="$(abspath $(VENV))/bin:$$PATH" tests/cluster/slurm.sh \
 		$(VENV)/bin/python -m pytest tests/cluster
+
+# The page in a headless Chromium, which it installs where it must: needs root on Debian for that.
+test-page: $(VENV)/installed
+	tests/page/chromium.sh $(VENV)/bin/python -m pytest tests/page
 
 # On a CUDA machine with torch, torchvision, numpy, pandas, scikit-learn, scipy and pytest in
 # $(PYTHON); no network, nothing installed. Ends in failure where there is no CUDA device.

@@ -1,0 +1,163 @@
+"""The page: complete, self-contained, escaped, and honest about what there is not."""
+
+import base64
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+from checkout import ROOT
+from experiments import claim, summary, write
+
+from focal_curvature import config, page
+from focal_curvature.page import captions
+
+HOSTILE = "<script>alert(1)</script>"
+LINKS = {"https://doi.org/10.1016/j.patrec.2025.01.031", "https://arxiv.org/abs/2405.00442"}
+COMMITTED = sorted((ROOT / "paper_figures").iterdir())
+
+# What `make page` runs, in a process that says whether training's libraries were loaded.
+MAKE = """
+import runpy, sys
+sys.argv = ["page", {output!r}, *{folders!r}]
+runpy.run_module("focal_curvature.page", run_name="__main__")
+sys.exit("loaded torch" if "torch" in sys.modules else 0)
+"""
+
+
+class Parsed(HTMLParser):
+    """Tags with their attributes, and the text outside style and script."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.inside = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.inside = tag
+
+    def handle_data(self, data):
+        if self.inside not in ("style", "script"):
+            self.texts.append(data.strip())
+
+    def of(self, name):
+        return [attributes for tag, attributes in self.tags if tag == name]
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def made(*folders, caption=lambda experiment, figure: ""):
+    return Parsed(page.render([page.read(folder, caption) for folder in folders]))
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    output = tmp_path_factory.mktemp("page") / "page.html"
+    command = MAKE.format(output=str(output), folders=[str(folder) for folder in COMMITTED])
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT, env={"PYTHONPATH": "src"}, check=True)
+    return output.read_text()
+
+
+def test_every_committed_figure_is_in_it_with_its_caption(committed):
+    images = [image["src"].partition("base64,")[2] for image in Parsed(committed).of("img")]
+    shown = [base64.b64decode(image) for image in images]
+    files = [file for folder in COMMITTED for file in folder.glob("*.png")]
+    assert files
+    assert sorted(shown) == sorted(file.read_bytes() for file in files)
+    assert committed.count("<figcaption>") == len(files)
+    configurations = [ROOT / "config.yaml", *ROOT.glob("config/*.yaml")]
+    named = {yaml.safe_load(file.read_text())["experiment"] for file in configurations}
+    assert {folder.name for folder in COMMITTED} <= named
+    assert "Hessian trace against the focusing parameter" in Parsed(committed).text
+
+
+def test_it_needs_no_network(committed):
+    for _, attributes in Parsed(committed).tags:
+        assert attributes.get("src", "data:").startswith("data:")
+        target = attributes.get("href", "#")
+        assert target.startswith(("data:", "#")) or target in LINKS
+        assert not {"srcset", "background", "poster", "action"} & attributes.keys()
+    assert "url(" not in committed
+    assert "@import" not in committed
+
+
+def test_targets_of_links_and_labels_exist_once(committed):
+    tags = [attributes for _, attributes in Parsed(committed).tags]
+    names = [attributes["id"] for attributes in tags if "id" in attributes]
+    assert len(names) == len(set(names))
+    wanted = {a["href"][1:] for a in tags if a.get("href", "").startswith("#")}
+    wanted |= {a["aria-labelledby"] for a in tags if "aria-labelledby" in a}
+    assert wanted
+    assert wanted <= set(names)
+
+
+def test_what_comes_from_files_is_escaped(tmp_path):
+    rows = summary(HOSTILE, {(HOSTILE, 1.0): 0.1})
+    found = made(write(tmp_path / 'a&"b<i>', rows, [claim(HOSTILE, "supported", 0.5)]))
+    assert len(found.of("script")) == 1
+    assert not found.of("i")
+    assert HOSTILE in found.text
+    assert 'Experiment: a&"b<i>' in found.text
+    chosen = [row["data-model"] for row in found.of("tr") if "data-model" in row]
+    assert chosen == [HOSTILE, HOSTILE]
+
+
+def test_a_row_is_a_cell_of_the_grid_with_what_filters_and_sorting_need(tmp_path):
+    ece = {("ce", 0.0): 0.05, ("focal-2", 2.0): 0.02, ("ce-sam-0.05", float("nan")): 0.01}
+    found = made(write(tmp_path / "mine", summary("cnn", ece), [claim("all models", "supported")]))
+    rows = [row for row in found.of("tr") if "data-gamma" in row]
+    assert [row["data-gamma"] for row in rows] == ["0", "2", "none"]
+    assert [row["data-family"] for row in rows] == ["focal", "focal", "sam"]
+    assert {row["data-experiment"] for row in rows} == {"mine"}
+    cells = [cell for cell in found.of("td") if cell["data-label"] == "ECE (%)"]
+    assert [float(cell["data-number"]) for cell in cells] == [0.05, 0.02, 0.01]
+    assert "5.0 ± 1.0" in found.text
+    (gamma,) = (c for c in found.of("td") if c["data-label"] == "γ" and not c["data-number"])
+    assert gamma == {"role": "cell", "data-label": "γ", "class": "number", "data-number": ""}
+
+
+def test_a_verdict_has_a_symbol_and_its_word(tmp_path):
+    claims = [claim("cnn", verdict) for verdict in page.VERDICTS]
+    found = made(write(tmp_path / "mine", summary("cnn", {("ce", 0.0): 0.1}), claims))
+    for verdict, symbol in page.VERDICTS.items():
+        # Once in the legend, once in its row.
+        assert found.text.count(f"{symbol} {verdict}") == 2
+
+
+def test_what_there_is_not_is_said(tmp_path):
+    (tmp_path / "empty").mkdir()
+    rest = write(tmp_path / "rest", summary("cnn", {("ce", 0.0): 0.1}), [claim("cnn", "supported")])
+    found = made(tmp_path / "empty", rest)
+    for missing in ("empty: no verdicts yet.", "empty: no results yet.", "No figures yet."):
+        assert found.text.count(missing) == 1
+    assert found.text.count("No provenance yet.") == 1
+    (rest / "claims.json").unlink()
+    assert "rest: no verdicts yet." in made(rest).text
+
+
+@pytest.mark.parametrize("file", ["claims.json", "trace.png", "tables/summary.csv"])
+def test_a_damaged_file_is_named(tmp_path, file):
+    folder = write(tmp_path / "mine", summary("cnn", {("ce", 0.0): 0.1}), [])
+    (folder / file).write_text("")
+    with pytest.raises(ValueError, match=file):
+        made(folder)
+
+
+def test_a_folder_that_there_is_not_is_named(tmp_path):
+    with pytest.raises(ValueError, match="there is no such folder"):
+        made(tmp_path / "nowhere")
+
+
+def test_captions_state_the_settings_of_the_experiment():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    settings = config.load(yaml.safe_load((ROOT / "config.yaml").read_text()), schema)
+    settings["curvature"]["probes"] = 77
+    template = (ROOT / "workflow/report/figure.rst").read_text()
+    caption = captions.render(template, "trace", settings)
+    assert caption.startswith("<p><strong>Hessian trace")
+    assert "77 Rademacher probes" in caption
+    assert captions.render(template, "unheard_of", settings) == ""

@@ -79,4 +79,4 @@ $(VENV)/installed: requirements.lock
 	touch $@
 
 clean:
-	rm -rf $(VENV) results/datasets results/digits .snakemake
+	rm -rf $(VENV) results/datasets results/digits $(PAGE) .snakemake

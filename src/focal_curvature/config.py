@@ -65,9 +65,9 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]
         ) from None
     problems += [line for error in _errors(config, schema) for line in _lines(error)]
     if not problems:
-        complete = _with_defaults(_one_spelling(config), schema)
-        problems += _inconsistent(complete)
-        for model, settings in complete["models"].items():
+        full = complete(config, schema)
+        problems += _inconsistent(full)
+        for model, settings in full["models"].items():
             training = schema["properties"]["training"]
             partial = {**training, "required": []}
             problems += [
@@ -77,7 +77,12 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]
             ]
     if problems:
         raise ConfigError("\n".join(problems))
-    return complete
+    return full
+
+
+def complete(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy with the schema's defaults, unchecked: what it names may be elsewhere."""
+    return _with_defaults(_one_spelling(config), schema)
 
 
 def load_claims(claims: Any, schema: Mapping[str, Any]) -> dict[str, Any]:

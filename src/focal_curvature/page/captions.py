@@ -1,19 +1,44 @@
-"""Captions of figures: those of Snakemake's report, from the settings of an experiment."""
+"""Captions of figures: those of Snakemake's report, with the settings of an experiment."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import jinja2
+import yaml
 from docutils.core import publish_parts
+
+from focal_curvature import config
+
+logger = logging.getLogger(__name__)
 
 # The text is the repository's own; nothing in it may reach for a file.
 _SETTINGS = {"raw_enabled": False, "file_insertion_enabled": False, "math_output": "MathML"}
 
 
-def render(template: str, figure: str, config: Mapping[str, Any]) -> str:
+def caption(experiment: str, figure: str) -> str:
+    """Return a figure's caption in HTML, empty with a warning if there is none.
+
+    The working directory must hold ``workflow/`` and the configurations.
+    """
+    settings = _settings(experiment)
+    template = Path("workflow/report/figure.rst").read_text()
+    try:
+        text = render(template, figure, settings) if settings else ""
+    except jinja2.UndefinedError as error:
+        logger.warning("%s: its configuration lacks what %s states: %s", experiment, figure, error)
+        return ""
+    if not text:
+        logger.warning("%s: there is no caption for %s", experiment, figure)
+    return text
+
+
+def render(template: str, figure: str, settings: Mapping[str, Any]) -> str:
     """Return a figure's caption in HTML.
 
     Parameters
@@ -21,17 +46,33 @@ def render(template: str, figure: str, config: Mapping[str, Any]) -> str:
     template : str
         reStructuredText in Jinja2, with ``snakemake.config`` and ``snakemake.wildcards.figure``.
     figure : str
-    config : mapping
+    settings : mapping
         The experiment's configuration, with all defaults.
 
     Returns
     -------
     str
         Empty if the template has nothing to say on the figure.
+
+    Raises
+    ------
+    jinja2.UndefinedError
+        If the settings lack what the caption states.
     """
-    snakemake = SimpleNamespace(config=config, wildcards=SimpleNamespace(figure=figure))
+    snakemake = SimpleNamespace(config=settings, wildcards=SimpleNamespace(figure=figure))
     text = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(template)
     parts = publish_parts(
         text.render(snakemake=snakemake), writer="html5", settings_overrides=_SETTINGS
     )
     return parts["body"].strip()
+
+
+@cache
+def _settings(experiment: str) -> dict[str, Any] | None:
+    """Return an experiment's configuration with all defaults, or None if no file names it."""
+    schema = yaml.safe_load(Path("workflow/schemas/config.schema.yaml").read_text())
+    for file in [Path("config.yaml"), *sorted(Path("config").glob("*.yaml"))]:
+        written = yaml.safe_load(file.read_text())
+        if written.get("experiment") == experiment:
+            return config.complete(written, schema)
+    return None

@@ -2,8 +2,8 @@
 
     python benchmarks/scoring.py [FOLDER OF RUNS.CSV]
 
-Writes benchmarks/results/scoring.json and .md. The thousand runs are those of the default
-experiment (results/digits), repeated as further seeds: only their number is not real.
+Writes benchmarks/results/scoring.json and .md. The thousand runs are those of an
+experiment (results/digits by default), repeated as further seeds: only their number is not real.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ def logits() -> tuple[np.ndarray, np.ndarray]:
     return values, labels
 
 
-def thousand(table: pd.DataFrame) -> pd.DataFrame:
-    """Repeat a table of runs as further seeds, up to a thousand runs."""
-    copies = -(-RUNS // table["run"].nunique())
+def repeated(table: pd.DataFrame, copies: int) -> pd.DataFrame:
+    """Repeat a table of runs as further seeds."""
     step = table["seed"].max() + 1
     return pd.concat(
         [table.assign(seed=table["seed"] + i * step) for i in range(copies)], ignore_index=True
@@ -63,7 +62,11 @@ def figures(results: Path) -> dict[str, float]:
     seconds = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tables = {"runs": thousand(runs), "reliability": thousand(reliability)}
+        copies = -(-RUNS // len(runs))
+        tables = {
+            "runs": repeated(runs, copies),
+            "reliability": repeated(reliability, copies),
+        }
         for figure in FIGURES:
 
             def work(figure: str = figure) -> None:

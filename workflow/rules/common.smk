@@ -243,7 +243,7 @@ def group_of(stage):
 def job_name(stage):
     """Pattern that tells a stage's jobs apart in logs and benchmarks."""
     parts = ["{model}", "{objective}", "seed{seed}"]
-    return "/".join(parts[: 1 + ["model", "cell", "run"].index(config["jobs"][stage])])
+    return str(Path(*parts[: 1 + ["model", "cell", "run"].index(config["jobs"][stage])]))
 
 
 def benchmarks():

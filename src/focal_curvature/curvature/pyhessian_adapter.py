@@ -24,7 +24,7 @@ from pyhessian import hessian
 from pyhessian.utils import hessian_vector_product
 from torch import Tensor, nn
 
-from .prepare import frozen_copy, require_finite, trainable
+from .prepare import fold_batch_norm, frozen_copy, require_finite, trainable
 from .results import CurvatureResult, Eigenvalue, Scalar
 from .settings import Settings
 
@@ -115,8 +115,11 @@ def estimate(
             "set the estimator to 'engine', or the device to cpu"
         )
     twin = frozen_copy(model, getattr(torch, settings.dtype), inputs.device)
-    names = list(trainable(twin))
     inputs = inputs.to(getattr(torch, settings.dtype))
+    known = {id(parameter): name for name, parameter in trainable(twin).items()}
+    # The same function of the same parameters, in less time and memory.
+    twin = fold_batch_norm(twin, inputs[:2])
+    names = [known[id(parameter)] for parameter in trainable(twin).values()]
     chunks = list(zip(inputs.split(settings.chunk), labels.split(settings.chunk), strict=True))
     devices = range(torch.cuda.device_count())
     try:

@@ -10,7 +10,7 @@ if [ "${1-}" != --inside ]; then
 		echo "tests/cluster: a real Slurm needs root on Debian or Ubuntu (apt-get)" >&2
 		exit 1
 	fi
-	if ! command -v slurmctld slurmd srun munged >/dev/null; then
+	if ! which slurmctld slurmd srun munged >/dev/null; then
 		apt-get update -qq
 		DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
 			slurmctld slurmd slurm-client munge >/dev/null

@@ -255,10 +255,11 @@ def benchmarks():
         for run in RUNS.values():
             own = {"model": run.model, "objective": run.objective.slug, "seed": run.seed}
             found[pattern.format(**own)] = (stage, run.model)
-    if config["geometry"]:
-        for model in config["models"]:
-            found[f"{folder}/geometry/{model}.tsv"] = ("geometry", model)
-    for stage in ("tables", "summary", "figure_tables"):
+    for stage in ("geometry", "controls", "trajectory"):
+        for model in config["models"] if config[stage] else ():
+            found[f"{folder}/{stage}/{model}.tsv"] = (stage, model)
+    single = ["theory", "posterior"] if config["theory"] else []
+    for stage in (*single, "tables", "summary", "claims", "figure_tables"):
         found[f"{folder}/{stage}.tsv"] = (stage, "")
     for figure in FIGURES:
         found[f"{folder}/figure/{figure}.tsv"] = ("figure", "")

@@ -262,7 +262,7 @@ def terminate(bench, times):
         pid = start(job)
         log = Path(job[1].log[0])
         until(log.exists)
-        time.sleep(0.12 * seconds)
+        time.sleep(0.08 * seconds)
         os.kill(pid, signal.SIGTERM)
         codes.append(end(pid))
         lines.append(screen(job))

@@ -95,8 +95,8 @@ def _estimate(
         steps = training["epochs"] * math.ceil(used / training["batch_size"])
         # The validation and test images are evaluated as well.
         passes = training["epochs"] * (_GRADIENT * used + images / training["evaluate_every"])
-        seconds = passes * work / rate + steps * _STEP
-        held = training["batch_size"]
+        seconds = runs * (passes * work / rate + steps * _STEP)
+        held = training["batch_size"] * (runs if training["stacked"] else 1)
     else:
         samples = min(curvature["samples"] or used, images)
         products = 2 * (curvature["probes"] + curvature["max_iterations"])  # under two losses

@@ -53,8 +53,17 @@ def test_more_work_asks_for_more_time():
     assert ask(models=longer)["runtime"] == pytest.approx(2 * one, rel=0.05)
     assert ask(gpu=False)["runtime"] > 20 * one
     assert ask(data={"name": "digits", "validation": 9})["runtime"] < one / 50
-    for stage in ("curvature", "calibration"):
+    for stage in ("train", "curvature", "calibration"):
         assert ask(stage, runs=100)["runtime"] > 2 * ask(stage)["runtime"]
+
+
+def test_seeds_that_are_trained_as_one_are_held_in_memory_at_once():
+    asked = [
+        ask(runs=5, gpu=False, jobs={"train": "cell"}, training=complete()["training"] | changes)
+        for changes in ({}, {"stacked": True})
+    ]
+    assert asked[1]["runtime"] == asked[0]["runtime"]
+    assert asked[1]["mem_mb"] > 2 * asked[0]["mem_mb"]
 
 
 def test_a_model_of_ones_own_is_taken_for_a_middling_one():

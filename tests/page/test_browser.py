@@ -202,7 +202,7 @@ def test_a_phone_scrolls_down_only(reader):
 
 
 def test_paper_shows_no_controls_and_cuts_nothing(reader):
-    window(reader, 1040, 740)  # an A4 page across
+    window(reader, 1009, 680)  # A4 across, less the margins
     reader.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         assert not any(form.is_displayed() for form in reader.find_elements(By.TAG_NAME, "form"))

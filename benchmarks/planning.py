@@ -1,7 +1,8 @@
-"""How long Snakemake takes to plan 2 models x 5 gammas x 100 and 1000 seeds.
+"""How long Snakemake takes to plan 1,000 and 10,000 runs, as single jobs and as cells of 5 seeds.
 
-python benchmarks/planning.py [SEEDS...] writes benchmarks/results/planning.{json,md}. The same
-number of jobs in a Snakefile with nothing but inputs and outputs is what our rules stand on.
+python benchmarks/planning.py [RUNS...] writes benchmarks/results/planning.{json,md}. The same
+number of jobs in a Snakefile with nothing but inputs and outputs is what our rules stand on. A dry
+run lists every job; with --quiet it only plans.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ experiment: planning
 device: cpu
 data: {{name: digits, train: 400, validation: 200}}
 models: {{small_cnn: {{}}, small_resnet: {{}}}}
-objectives: {{focal: {{gamma: [0, 0.5, 1, 2, 3]}}}}
-seeds: {seeds}
+objectives: {{focal: {{gamma: {gammas}}}}}
+seeds: [0, 1, 2, 3, 4]
 training: {{epochs: 60, batch_size: 32, learning_rate: 0.05}}
-jobs: {{curvature: {jobs}, calibration: {jobs}}}
+jobs: {{train: {jobs}, curvature: {jobs}, calibration: {jobs}}}
 """
 BARE = """\
 RUNS = range({runs})
@@ -60,10 +61,11 @@ def plan(name: str, folder: Path, *arguments: str) -> dict[str, str | float]:
     if status:
         raise RuntimeError(f"{name}: {text[-2000:]}")
     groups = len(re.findall(r"^\[.*Group job ", text, re.MULTILINE))
+    total = re.search(r"^total +(\d+)", text, re.MULTILINE)
     return {
         "case": name,
-        "jobs": int(re.search(r"^total +(\d+)", text, re.MULTILINE)[1]),
-        "group_submissions": groups,
+        "jobs": int(total[1]) if total else "",
+        "group_submissions": groups if "--workflow-profile" in arguments else "",
         "wall_seconds": round(time.perf_counter() - started, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_megabytes": round(usage.ru_maxrss / 1024),
@@ -71,16 +73,20 @@ def plan(name: str, folder: Path, *arguments: str) -> dict[str, str | float]:
     }
 
 
-def cases(seeds: int, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
+def cases(runs: int, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
     """Yield name, working directory and arguments of the cases of a grid."""
     slurm = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
-    for jobs, extra in (("run", []), ("run", slurm), ("cell", [])):
+    options = {"": [], ", not listed": ["--quiet"], ", Slurm profile": slurm}
+    gammas = [number / 1000 for number in range(runs // 10)]
+    for jobs in ("run", "cell"):
         file = folder / f"{jobs}.yaml"
-        file.write_text(GRID.format(seeds=list(range(seeds)), jobs=jobs))
-        arguments = ["--directory", str(folder), "--configfile", str(file), *extra]
-        yield f"a job per {jobs}{', Slurm profile' if extra else ''}", ROOT, arguments
-    (folder / "Snakefile").write_text(BARE.format(runs=10 * seeds))
-    yield "bare Snakefile", folder, []
+        file.write_text(GRID.format(gammas=gammas, jobs=jobs))
+        arguments = ["--directory", str(folder), "--configfile", str(file)]
+        for text, option in options.items():
+            yield f"a job per {jobs}{text}", ROOT, [*arguments, *option]
+    (folder / "Snakefile").write_text(BARE.format(runs=runs))
+    yield "bare Snakefile, a job per run", folder, []
+    yield "bare Snakefile, a job per run, not listed", folder, ["--quiet"]
 
 
 def write(rows: list[dict[str, str | float]]) -> None:
@@ -108,10 +114,10 @@ def write(rows: list[dict[str, str | float]]) -> None:
 def main() -> None:
     """Measure every case for each number of seeds."""
     rows = []
-    for seeds in [int(number) for number in sys.argv[1:]] or [100, 1000]:
+    for runs in [int(number) for number in sys.argv[1:]] or [1000, 10000]:
         with tempfile.TemporaryDirectory() as scratch:
-            for case, folder, arguments in cases(seeds, Path(scratch)):
-                rows.append({"runs": 10 * seeds, **plan(case, folder, *arguments)})
+            for case, folder, arguments in cases(runs, Path(scratch)):
+                rows.append({"runs": runs, **plan(case, folder, *arguments)})
                 write(rows)
 
 

@@ -106,7 +106,9 @@ class Bench:
                 run=[str(run / "run.json") for run in runs],
             ),
             params=SimpleNamespace(
-                specs=[replace(one, seed=seed).to_dict() for seed in range(len(runs))], bins=15
+                specs=[replace(one, seed=seed).to_dict() for seed in range(len(runs))],
+                bins=15,
+                sources="of this checkout",
             ),
             config={"device": "cpu", "jobs": {"checkpoint_seconds": checkpoint_seconds}},
             threads=1,

@@ -12,19 +12,19 @@ models: {{small_cnn: {{}}, mlp: {{}}}}
 objectives: {{focal: {{gamma: [0, 1, 2, 3, 5]}}}}
 seeds: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 training: {{epochs: 1, batch_size: 32, learning_rate: 0.05}}
-jobs: {{curvature: {jobs}, calibration: {jobs}}}
+jobs: {{train: {train}, curvature: {others}, calibration: {others}}}
 """
 
 
 @pytest.mark.parametrize(
-    # 100 runs at 40 in a submission, data, summary, figures; single: tables, cost, provenance,
-    # cells.
-    ("jobs", "groups", "single"),
-    [("run", 3 + 3, 3), ("cell", 3 + 3, 3 + 20)],
+    # 100 runs or 10 cells at 40 in a submission, data, summary, figures; single: tables, cost,
+    # provenance, and cells of curvature and calibration whose runs are trained one by one.
+    ("train", "others", "groups", "single"),
+    [("run", "run", 3 + 3, 3), ("run", "cell", 3 + 3, 3 + 20), ("cell", "cell", 1 + 3, 3)],
 )
-def test_slurm_profile_groups_runs(checkout_factory, jobs, groups, single):
+def test_slurm_profile_groups_runs(checkout_factory, train, others, groups, single):
     checkout = checkout_factory()
-    (checkout.folder / "config/grid.yaml").write_text(GRID.format(jobs=jobs))
+    (checkout.folder / "config/grid.yaml").write_text(GRID.format(train=train, others=others))
     text = checkout.snakemake(
         *("--dry-run", "--workflow-profile", "workflow/profiles/slurm"),
         *("--configfile", "config/grid.yaml"),

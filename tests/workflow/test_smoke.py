@@ -128,6 +128,12 @@ def test_an_edit_replans_what_it_decides_and_no_more(finished, file, retrains, r
     assert finished.planned(*SMOKE) == {}
 
 
+def test_sources_count_by_content_and_not_by_time(finished):
+    for file in (finished.folder / "src").rglob("*.py"):
+        file.touch()
+    assert finished.planned(*SMOKE) == {}
+
+
 def config_edit(finished, pattern, replacement):
     return edited(finished.folder / "config/smoke.yaml", lambda s: re.sub(pattern, replacement, s))
 

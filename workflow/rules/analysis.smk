@@ -1,6 +1,5 @@
 rule tables:
     input:
-        sources("analysis.tables"),
         run=expand("{run}/run.json", run=RUN_FOLDERS),
         calibration=expand("{run}/calibration.json", run=RUN_FOLDERS),
         reliability=expand("{run}/reliability.csv", run=RUN_FOLDERS),
@@ -15,6 +14,8 @@ rule tables:
         f"{RESULTS}/benchmarks/tables.tsv"
     conda:
         "../../environment.yml"
+    params:
+        sources=sources("analysis.tables"),
     message:
         "Gather all runs in one table"
     script:
@@ -23,7 +24,6 @@ rule tables:
 
 rule summary:
     input:
-        sources("analysis.summary"),
         runs=f"{RESULTS}/runs.csv",
     output:
         report(f"{PAPER}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
@@ -36,6 +36,8 @@ rule summary:
         "paper"
     conda:
         "../../environment.yml"
+    params:
+        sources=sources("analysis.summary"),
     message:
         "Summarise each model and objective over its seeds"
     script:
@@ -44,7 +46,6 @@ rule summary:
 
 rule claims:
     input:
-        sources("analysis.claims"),
         rules=CLAIMS,
         runs=f"{RESULTS}/runs.csv",
     output:
@@ -62,6 +63,7 @@ rule claims:
     conda:
         "../../environment.yml"
     params:
+        sources=sources("analysis.claims"),
         experiment=config["experiment"],
     message:
         "Test the claims"
@@ -71,7 +73,6 @@ rule claims:
 
 rule estimators:
     input:
-        sources("analysis.estimators"),
         tables=expand(
             "{folder}/geometry/{model}/estimators.csv", folder=RESULTS, model=config["models"]
         ),
@@ -90,6 +91,8 @@ rule estimators:
         "paper"
     conda:
         "../../environment.yml"
+    params:
+        sources=sources("analysis.estimators"),
     message:
         "Hold the estimators of curvature against each other"
     script:
@@ -98,7 +101,6 @@ rule estimators:
 
 rule trajectory_table:
     input:
-        sources("analysis.trajectory"),
         tables=TRAJECTORY_TABLES,
     output:
         report(
@@ -115,6 +117,8 @@ rule trajectory_table:
         "paper"
     conda:
         "../../environment.yml"
+    params:
+        sources=sources("analysis.trajectory"),
     message:
         "Correlate curvature and calibration along training"
     script:
@@ -123,7 +127,6 @@ rule trajectory_table:
 
 rule cost:
     input:
-        sources("analysis.cost_table", "analysis.summary"),
         benchmarks=list(benchmarks()),
     output:
         report(f"{PAPER}/tables/cost.csv", caption="../report/cost.rst", category="Tables"),
@@ -135,6 +138,7 @@ rule cost:
     conda:
         "../../environment.yml"
     params:
+        sources=sources("analysis.cost_table", "analysis.summary"),
         jobs=list(benchmarks().values()),
         runs=Counter(run.model for run in RUNS.values()),
     message:
@@ -145,7 +149,6 @@ rule cost:
 
 rule provenance:
     input:
-        sources("analysis.cost"),
         run=expand("{run}/run.json", run=RUN_FOLDERS),
         objective=expand("{run}/curvature/objective.json", run=RUN_FOLDERS),
         dataset=f"{DATASET}/dataset.json",
@@ -157,6 +160,8 @@ rule provenance:
         f"{RESULTS}/benchmarks/provenance.tsv"
     conda:
         "../../environment.yml"
+    params:
+        sources=sources("analysis.cost"),
     message:
         "Record versions, commits, machines and cost"
     script:

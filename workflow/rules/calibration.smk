@@ -1,6 +1,5 @@
 rule calibration:
     input:
-        sources("calibration"),
         logits=per_job("calibration", "logits.npz"),
         run=per_job("calibration", "run.json"),
     output:
@@ -18,6 +17,7 @@ rule calibration:
         runtime=asked("calibration", "runtime"),
         mem_mb=asked("calibration", "mem_mb"),
     params:
+        sources=sources("calibration"),
         bins=config["calibration"]["bins"],
     message:
         f"Score the calibration of {job_text('calibration')}"

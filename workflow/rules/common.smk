@@ -17,7 +17,7 @@ from focal_curvature.data.sources import archives
 from focal_curvature.registry import unknown
 from focal_curvature.resources import needs
 from focal_curvature.runs import expand as expand_runs
-from focal_curvature.sources import closure, factory_files
+from focal_curvature.sources import closure, content_hash, factory_files
 
 with open(workflow.source_path("../schemas/config.schema.yaml")) as schema:
     try:
@@ -149,9 +149,14 @@ GPU = int(
 )
 
 
+@cache
 def sources(*modules):
-    """Our source files that decide what importing `modules` computes, for a rule's input."""
-    return [os.path.relpath(file) for file in closure(*(f"focal_curvature.{m}" for m in modules))]
+    """One hash of our source files that decide what importing `modules` computes, for a rule's params.
+
+    Not the files as inputs: contents count, not the times of a checkout, and some twenty inputs for
+    each of 30,000 jobs are a third of planning.
+    """
+    return content_hash(closure(*(f"focal_curvature.{m}" for m in modules)))
 
 
 def cell_of(wildcards):
@@ -163,7 +168,7 @@ def cell_of(wildcards):
 
 
 def run_sources(*modules, regularised=()):
-    """The same as an input function, with the files of the job's own models and objectives.
+    """The same as a function, with the files of the job's own models and objectives.
 
     A regularised run needs the modules `regularised` as well.
     """
@@ -176,8 +181,9 @@ def run_sources(*modules, regularised=()):
             if run.objective.regulariser:
                 factories.append(run.objective.regulariser.factory)
                 needed += regularised
-            files |= {os.path.relpath(file) for path in factories for file in factory_files(path)}
-        return sorted({*sources(*needed), *files})
+            files.update(*map(factory_files, factories))
+        files.update(closure(*(f"focal_curvature.{m}" for m in needed)))
+        return content_hash(sorted(files))
 
     # A job that serves a whole model has no objective of its own.
     return lambda w: find(
@@ -232,12 +238,13 @@ def asked_to_follow(wildcards, attempt):
 
 
 def group_of(stage):
-    """Group of a stage's jobs: with its run if they serve one, else none.
+    """Group of a stage's jobs: with its run, or with its cell if that is trained in one job.
 
-    A job that waits for hundreds of others must not be in a group: whenever one of them ends,
-    Snakemake would go through all of them again, and planning becomes quadratic.
+    A job that waits for jobs of several groups is in none: it would make one of them. If it waits for
+    hundreds, Snakemake would go through all of them whenever one ends: planning becomes quadratic.
     """
-    return "runs" if config["jobs"][stage] == "run" else None
+    serves = config["jobs"][stage]
+    return "runs" if serves in ("run", config["jobs"]["train"]) else None
 
 
 def job_name(stage):

@@ -1,6 +1,5 @@
 rule controls:
     input:
-        sources("analysis.controls", "training"),
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
         model=[f"{run}/model.pt" for run in CONTROL_RUNS],
@@ -19,6 +18,7 @@ rule controls:
         runtime=asked("curvature", "runtime"),
         mem_mb=asked("curvature", "mem_mb"),
     params:
+        sources=sources("analysis.controls", "training"),
         controls=config["controls"],
         settings=config["curvature"],
         bins=config["calibration"]["bins"],

@@ -1,6 +1,5 @@
 rule curvature:
     input:
-        run_sources("curvature.memory", "training"),
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
         model=per_job("curvature", "model.pt"),
@@ -22,6 +21,7 @@ rule curvature:
         runtime=asked("curvature", "runtime"),
         mem_mb=asked("curvature", "mem_mb"),
     params:
+        sources=run_sources("curvature.memory", "training"),
         settings=config["curvature"],
     message:
         f"Measure the curvature of {job_text('curvature')}"

@@ -23,7 +23,6 @@ rule download:
 
 rule dataset:
     input:
-        sources(DATASET_READER),
         raw=DATASET_RAW,
     output:
         images=f"{DATASET}/images.npy",
@@ -38,6 +37,7 @@ rule dataset:
     conda:
         "../../environment.yml"
     params:
+        sources=sources(DATASET_READER),
         data=DATASET_PARAMS,
     message:
         f"Prepare the data set {config['data']['name']}"
@@ -47,7 +47,6 @@ rule dataset:
 
 rule splits:
     input:
-        sources("data.splits"),
         dataset=DATASET_FILES,
     output:
         train=f"{RESULTS}/splits/train.txt",
@@ -63,6 +62,7 @@ rule splits:
     conda:
         "../../environment.yml"
     params:
+        sources=sources("data.splits"),
         data={key: config["data"][key] for key in ["train", "validation", "test", "split_seed"]},
     message:
         "Split the data"

@@ -1,6 +1,5 @@
 rule figure_tables:
     input:
-        sources(*(f"plotting.{figure}" for figure in FIGURES)),
         runs=f"{RESULTS}/runs.csv",
         reliability=f"{RESULTS}/reliability.csv",
         claims=f"{PAPER}/tables/claims.csv",
@@ -18,6 +17,8 @@ rule figure_tables:
         "paper"
     conda:
         "../../environment.yml"
+    params:
+        sources=sources(*(f"plotting.{figure}" for figure in FIGURES)),
     message:
         "Compute the tables behind the figures"
     script:
@@ -26,7 +27,6 @@ rule figure_tables:
 
 rule figure:
     input:
-        lambda w: sources(f"plotting.{w.figure}"),
         data=f"{PAPER}/data/{{figure}}.csv",
     output:
         pdf=f"{PAPER}/{{figure}}.pdf",
@@ -44,6 +44,8 @@ rule figure:
         "paper"
     conda:
         "../../environment.yml"
+    params:
+        sources=lambda w: sources(f"plotting.{w.figure}"),
     message:
         "Draw the figure {wildcards.figure}"
     script:

@@ -1,6 +1,5 @@
 rule geometry:
     input:
-        sources("curvature.geometry", "training"),
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
         model=[f"{run}/model.pt" for run in GEOMETRY_RUNS],
@@ -24,6 +23,7 @@ rule geometry:
         runtime=asked("curvature", "runtime"),
         mem_mb=asked("curvature", "mem_mb"),
     params:
+        sources=sources("curvature.geometry", "training"),
         geometry=config["geometry"],
         settings=config["curvature"],
     message:

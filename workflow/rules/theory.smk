@@ -1,6 +1,5 @@
 rule theory:
     input:
-        sources("analysis.logit_curvature", "training.devices"),
         logits=[f"{run}/logits.npz" for run in FOCAL_RUNS],
         run=[f"{run}/run.json" for run in FOCAL_RUNS],
     output:
@@ -14,6 +13,7 @@ rule theory:
     conda:
         "../../environment.yml"
     params:
+        sources=sources("analysis.logit_curvature", "training.devices"),
         settings=config["theory"],
     message:
         "Hold theory against the predictions of the focal runs"
@@ -22,8 +22,6 @@ rule theory:
 
 
 rule posterior:
-    input:
-        sources("analysis.synthetic", "training.devices"),
     output:
         scores=f"{RESULTS}/theory/posterior.csv",
         points=f"{RESULTS}/theory/posterior_points.csv",
@@ -35,6 +33,7 @@ rule posterior:
     conda:
         "../../environment.yml"
     params:
+        sources=sources("analysis.synthetic", "training.devices"),
         settings=config["theory"],
     message:
         "Recover a known posterior from networks trained with focal loss"

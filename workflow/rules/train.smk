@@ -1,6 +1,5 @@
 rule train:
     input:
-        run_sources("training", regularised=["curvature.tracking"]),
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
     output:
@@ -22,6 +21,7 @@ rule train:
         runtime=asked("train", "runtime"),
         mem_mb=asked("train", "mem_mb"),
     params:
+        sources=run_sources("training", regularised=["curvature.tracking"]),
         specs=served("train"),
         bins=config["calibration"]["bins"],
     message:

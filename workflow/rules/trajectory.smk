@@ -1,6 +1,5 @@
 rule trajectory:
     input:
-        sources("curvature.tracking", "training"),
         dataset=DATASET_FILES,
         splits=SPLIT_FILES,
         model=[f"{run}/model.pt" for run in TRAJECTORY_RUNS],
@@ -21,6 +20,7 @@ rule trajectory:
         runtime=asked_to_follow,
         mem_mb=asked("curvature", "mem_mb"),
     params:
+        sources=sources("curvature.tracking", "training"),
         trajectory=config["trajectory"],
         settings=config["curvature"],
         bins=config["calibration"]["bins"],

@@ -67,8 +67,8 @@ def train_group(trainer, specs, data, files, snakemake, stop):
     """Train runs that share a checkpoint, and write the files of each."""
     started = time.perf_counter()
     folders = [own[0].parent for own in files]
-    # All inputs: the sources, the data and the splits.
     inputs = content_hash(Path(file) for file in snakemake.input)
+    sources = snakemake.params.sources
     device = data.splits["train"].images.device
     with ExitStack() as locks:
         for folder in folders:
@@ -79,13 +79,14 @@ def train_group(trainer, specs, data, files, snakemake, stop):
             bins=snakemake.params.bins,
             checkpoint=folders[0].joinpath("checkpoint.pt"),
             checkpoint_seconds=snakemake.config["jobs"]["checkpoint_seconds"],
-            fingerprint=f"{specs} {snakemake.threads} {device} {inputs}",
+            fingerprint=f"{specs} {snakemake.threads} {device} {inputs} {sources}",
             stop=stop,
         )
         about = {
             "device": provenance.device_name(device),
             "threads": snakemake.threads,
-            "inputs_sha256": inputs,
+            "inputs_sha256": inputs,  # the data and the splits
+            "sources_sha256": sources,
             "trained_together": len(specs),
             # A run's share of those that were trained in one.
             "seconds": round((time.perf_counter() - started) / len(specs), 3),

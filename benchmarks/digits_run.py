@@ -9,26 +9,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 import torch
+import yaml
 
 from focal_curvature.data import tensors
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.training import deterministic, train, train_stacked
 
+ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+# Not by focal_curvature.config: a GPU machine may have no jsonschema.
+RULES = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())["properties"]
 TRAINING = {
-    "epochs": 40,
-    "batch_size": 32,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "nesterov": False,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-    "milestones": [],
-    "factor": 0.1,
-    "reduction": "mean",
-    "clip_norm": None,
-    "augmentation": "none",
-    "evaluate_every": 1,
-}
+    key: rule["default"]
+    for key, rule in RULES["training"]["properties"].items()
+    if "default" in rule
+} | CONFIG["training"]
+BINS = CONFIG["calibration"]["bins"]
 
 if __name__ == "__main__":
     folder, model, *seeds = sys.argv[1:]
@@ -40,6 +36,6 @@ if __name__ == "__main__":
         RunSpec("digits", model, factory, {}, objective, int(seed), TRAINING) for seed in seeds
     ]
     if len(specs) > 1:
-        train_stacked(specs, data, bins=15)
+        train_stacked(specs, data, bins=BINS)
     else:
-        train(specs[0], data, bins=15)
+        train(specs[0], data, bins=BINS)

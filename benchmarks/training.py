@@ -1,10 +1,11 @@
 """Hold the training loop against the field's plain loop and a bare one; ratios from one run.
 
-    python benchmarks/training.py [--device cuda]
+    python benchmarks/training.py [--device cuda] [--only PART]
 
-Writes benchmarks/results/training.json and .md (training_cuda.* for a GPU). Alternating rounds,
-medians. The three loops take the same steps: same network, loss, optimiser, batch size and kind of
-augmentation.
+Writes benchmarks/results/training.json and .md (training_cuda.* for a GPU); with --only, replaces
+that part of them. Alternating rounds, medians. The three loops take the same steps: same network,
+loss, optimiser, batch size and kind of augmentation. In the part `mixed`, ours alone is in mixed
+precision and compiled.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from digits_run import TRAINING  # puts this checkout's library on the path
+from digits_run import CONFIG, TRAINING  # puts this checkout's library on the path
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from focal_curvature.data import arrays, digits, splits, tensors
@@ -151,11 +153,12 @@ def bare_loop(
 
 
 def our_loop(
-    model: nn.Module, images: Tensor, labels: Tensor, policy: str, device: str
+    model: nn.Module, images: Tensor, labels: Tensor, policy: str, device: str, **training: Any
 ) -> Callable[[], None]:
     """Return an epoch of the workflow's loop, its checks for divergence included."""
     model = model.to(memory_format=torch.channels_last)
     settings = TRAINING | {"batch_size": BATCH, "augmentation": policy, "schedule": "constant"}
+    settings |= training
     spec = RunSpec("benchmark", "model", "", {}, Objective("focal", "", {}), 0, settings)
     data = tensors.Tensors(
         {"train": tensors.Split(images, labels)},
@@ -167,7 +170,8 @@ def our_loop(
     )
     optimizer = loop.SGD(model.parameters(), settings)
     count = iter(range(10**6))
-    return lambda: loop._train_epoch(model, focal(2.0), optimizer, spec, data, next(count))
+    forward = loop.build_forward(model, spec, images.device)
+    return lambda: loop._train_epoch(model, forward, focal(2.0), optimizer, spec, data, next(count))
 
 
 def timed(epoch: Callable[[], None], device: str) -> float:
@@ -185,8 +189,9 @@ def loops(
     labels: np.ndarray,
     policy: str,
     device: str,
+    **training: Any,
 ) -> dict[str, Any]:
-    """Images per second of the three loops, and their ratios."""
+    """Images per second of the three loops, and their ratios; ``training`` is for ours alone."""
     raw = images if images.ndim == 4 else images[..., None]
     whole = torch.from_numpy(raw).permute(0, 3, 1, 2).to(device).float().div(255)
     whole, targets = whole.sub(0.5).div(0.25).contiguous(), torch.from_numpy(labels).to(device)
@@ -196,7 +201,7 @@ def loops(
         return factory(10, whole.shape[1], whole.shape[2]).to(device)
 
     epochs = {
-        "ours": our_loop(model(), whole, targets, policy, device),
+        "ours": our_loop(model(), whole, targets, policy, device, **training),
         "bare": bare_loop(model(), whole, targets, policy, device),
         "field": field_loop(model(), images, labels, policy, device),
     }
@@ -211,6 +216,44 @@ def loops(
         "images per second": {name: len(labels) / value for name, value in median.items()},
         "ours over bare": statistics.median(r["bare"] / r["ours"] for r in rounds),
         "ours over the field's": statistics.median(r["field"] / r["ours"] for r in rounds),
+    }
+
+
+def share_of_peak() -> dict[str, Any]:
+    """Flop/s of ResNet-20's training steps, of both precisions, over a large matrix product's.
+
+    Processor time of one thread. Only convolutions and matrix products count as work, two flops for
+    a multiply-add, forwards and backwards.
+    """
+    count = 2 * BATCH
+    pixels, labels = (torch.from_numpy(part) for part in noise(count, (3, 32, 32)))
+    images = pixels.float().div(255).sub(0.5).div(0.25)
+    factor = torch.rand(2048, 2048)
+    with FlopCounterMode(display=False) as counter:
+        resnet20(10, 3, 32)(images[:BATCH]).mean().backward()
+    per_image = counter.get_total_flops() / BATCH
+    work: dict[str, Callable[[], Any]] = {"matrix product": lambda: factor @ factor}
+    flops = {"matrix product": 2 * len(factor) ** 3}
+    for precision in ("float32", "bfloat16"):
+        model = resnet20(10, 3, 32)
+        work[precision] = our_loop(model, images, labels, "crop-flip", "cpu", precision=precision)
+        flops[precision] = count * per_image
+    rounds = []
+    for _ in range(ROUNDS + 1):  # the first one warms up
+        rates = {}
+        for name, call in work.items():
+            start = time.process_time()
+            call()
+            rates[name] = flops[name] / (time.process_time() - start)
+        rounds.append(rates)
+    del rounds[0]
+    return {
+        "flops per image": per_image,
+        "flop/s": {name: statistics.median(r[name] for r in rounds) for name in work},
+        "share of the matrix product's": {
+            name: statistics.median(r[name] / r["matrix product"] for r in rounds)
+            for name in ("float32", "bfloat16")
+        },
     }
 
 
@@ -235,7 +278,9 @@ def stacked_seeds(model: str) -> dict[str, Any]:
         folder = Path(name)
         digits.prepare(folder / "data")
         found = splits.split(
-            arrays.read(folder / "data"), train=400, validation=200, test=None, seed=0
+            arrays.read(folder / "data"),
+            **{name: CONFIG["data"][name] for name in ("train", "validation", "test")},
+            seed=CONFIG["data"]["split_seed"],
         )
         splits.write(folder / "splits", found)
         rounds = [
@@ -278,6 +323,13 @@ def markdown(found: dict[str, Any]) -> str:
         for name, row in found["stacked"].items():
             speeds = [shown(value) for value in row["runs per minute"].values()]
             lines.append(f"| {' | '.join([name, *speeds, shown(row['stacked over single'])])} |")
+    if "peak" in found:
+        peak = found["peak"]
+        lines += ["", "| ResNet-20, one thread | Gflop/s | share of the matrix product's |"]
+        lines.append("|---|---|---|")
+        shares = {"matrix product": 1.0} | peak["share of the matrix product's"]
+        for name, rate in peak["flop/s"].items():
+            lines.append(f"| {name} | {shown(rate / 1e9)} | {shown(shares[name])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -285,21 +337,32 @@ def main() -> None:
     """Measure, and write the JSON file and the Markdown table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    device = parser.parse_args().device
+    parser.add_argument("--only", choices=["lenet", "resnet", "mixed", "stacked", "peak"])
+    arguments = parser.parse_args()
+    device, only = arguments.device, arguments.only
     deterministic(1)
     gpu = device == "cuda"
-    found: dict[str, Any] = {"machine": machine(device), "loops": {}}
-    images, labels, name = fashion(20_000 if gpu else 2_000)
-    found["loops"][f"LeNet, {name}"] = loops(lenet, images, labels, "none", device)
-    factory, count = (resnet18, 5_000) if gpu else (resnet20, 512)
-    images, labels = noise(count, (32, 32, 3))
-    found["loops"][f"{'ResNet-18' if gpu else 'ResNet-20'}, noise of 3 x 32 x 32"] = loops(
-        factory, images, labels, "crop-flip", device
-    )
-    if not gpu:
-        found["stacked"] = {m: stacked_seeds(m) for m in ("small_cnn", "small_resnet")}
     RESULTS.mkdir(exist_ok=True)
     stem = RESULTS / ("training_cuda" if gpu else "training")
+    found: dict[str, Any] = {"machine": machine(device), "loops": {}}
+    if only and stem.with_suffix(".json").exists():
+        found = json.loads(stem.with_suffix(".json").read_text())
+    if only in (None, "lenet"):
+        images, labels, name = fashion(20_000 if gpu else 2_000)
+        found["loops"][f"LeNet, {name}"] = loops(lenet, images, labels, "none", device)
+    name, factory, count = ("ResNet-18", resnet18, 5_000) if gpu else ("ResNet-20", resnet20, 512)
+    images, labels = noise(count, (32, 32, 3))
+    name += ", noise of 3 x 32 x 32"
+    if only in (None, "resnet"):
+        found["loops"][name] = loops(factory, images, labels, "crop-flip", device)
+    if only in (None, "mixed"):
+        fast = {"precision": "bfloat16", "compile": True}
+        name += ", ours in bfloat16 and compiled"
+        found["loops"][name] = loops(factory, images, labels, "crop-flip", device, **fast)
+    if not gpu and only in (None, "stacked"):
+        found["stacked"] = {m: stacked_seeds(m) for m in ("small_cnn", "small_resnet")}
+    if not gpu and only in (None, "peak"):
+        found["peak"] = share_of_peak()
     stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     stem.with_suffix(".md").write_text(markdown(found))
 

@@ -43,6 +43,8 @@ TRAINING = {
     "reduction": "mean",
     "clip_norm": None,
     "augmentation": "crop-flip",
+    "precision": "float32",
+    "compile": False,
     "evaluate_every": 10,
     "stacked": False,
 }

@@ -1,38 +1,39 @@
 """Results of a CUDA device against the CPU's, and what a run must keep there; `make gpu-check`."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+import yaml
+from scipy import stats
 
 from focal_curvature.curvature import estimate
 from focal_curvature.data import arrays, digits, splits, tensors
+from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.training import (
     StoppedError,
     build_loss,
     build_model,
     deterministic,
+    evaluation,
     train,
     train_stacked,
 )
 
-pytestmark = pytest.mark.gpu
-
-TRAINING = {
-    "epochs": 3,
-    "batch_size": 32,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "nesterov": False,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-    "milestones": [],
-    "factor": 0.1,
-    "reduction": "mean",
-    "clip_norm": None,
-    "augmentation": "none",
-    "evaluate_every": 1,
-    "stacked": False,
+ROOT = Path(__file__).parents[2]
+# Not by focal_curvature.config: a GPU machine may have no jsonschema.
+RULES = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())["properties"]
+DEFAULTS = {
+    key: rule["default"]
+    for key, rule in RULES["training"]["properties"].items()
+    if "default" in rule
 }
+EXPERIMENT = DEFAULTS | yaml.safe_load((ROOT / "config.yaml").read_text())["training"]
+TRAINING = EXPERIMENT | {"epochs": 3, "stacked": False}
+MIXED = {"precision": "bfloat16"}
+COMPILED = {"compile": True}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def loaded(tmp_path_factory):
     deterministic(1)
     folder = tmp_path_factory.mktemp("digits")
     digits.prepare(folder / "data")
-    found = splits.split(arrays.read(folder / "data"), train=200, validation=100, test=200, seed=0)
+    found = splits.split(arrays.read(folder / "data"), train=200, validation=100, test=None, seed=0)
     splits.write(folder / "splits", found)
     return {
         name: tensors.load(folder / "data", folder / "splits", torch.device(name))
@@ -70,19 +71,38 @@ def test_an_epoch_agrees_with_the_cpu(loaded, model):
     assert cuda.history[0] == pytest.approx(cpu.history[0], rel=0.02, abs=0.02)
 
 
-@pytest.mark.parametrize("augmentation", ["none", "crop-flip"])
-def test_a_repeated_run_is_bit_identical(loaded, augmentation):
-    run = spec("small_resnet", augmentation=augmentation)
+@pytest.mark.parametrize("training", [MIXED, COMPILED, MIXED | COMPILED], ids=str)
+def test_an_epoch_mixed_or_compiled_agrees_with_the_plain_one_on_the_cpu(loaded, training):
+    plain = train(spec("small_resnet", epochs=1), loaded["cpu"], bins=15)
+    other = train(spec("small_resnet", epochs=1, **training), loaded["cuda"], bins=15)
+    assert {n: w.dtype for n, w in other.weights.items()} == {
+        n: w.dtype for n, w in plain.weights.items()
+    }
+    # Seven steps of which the gradients are rounded to 0.4% each, or to single precision.
+    within = 0.05 if training.get("precision") else 0.02
+    for key in ("train_loss", "train_nll", "validation_nll"):
+        assert other.history[0][key] == pytest.approx(plain.history[0][key], rel=within)
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"augmentation": "none"}, {"augmentation": "crop-flip"}, MIXED, MIXED | COMPILED],
+    ids=str,
+)
+def test_a_repeated_run_is_bit_identical(loaded, training):
+    run = spec("small_resnet", **training)
     one, two = (train(run, loaded["cuda"], bins=15) for _ in range(2))
     assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
 
 
-def test_a_stopped_run_resumes_with_the_same_bits(loaded, tmp_path):
+@pytest.mark.parametrize("training", [{}, MIXED | COMPILED], ids=str)
+def test_a_stopped_run_resumes_with_the_same_bits(loaded, tmp_path, training):
     keep = {"checkpoint": tmp_path / "checkpoint.pt", "bins": 15}
-    undisturbed = train(spec("small_resnet"), loaded["cuda"], bins=15)
+    run = spec("small_resnet", **training)
+    undisturbed = train(run, loaded["cuda"], bins=15)
     with pytest.raises(StoppedError):
-        train(spec("small_resnet"), loaded["cuda"], stop=lambda: True, **keep)
-    resumed = train(spec("small_resnet"), loaded["cuda"], **keep)
+        train(run, loaded["cuda"], stop=lambda: True, **keep)
+    resumed = train(run, loaded["cuda"], **keep)
     assert resumed.resumed_from == 1
     assert all(torch.equal(resumed.weights[k], v) for k, v in undisturbed.weights.items())
 
@@ -117,3 +137,25 @@ def test_memory_of_the_device_is_given_back(loaded):
         train(spec("small_resnet"), loaded["cuda"], bins=15)
         held.append(torch.cuda.memory_allocated())
     assert held[1] == held[2]
+
+
+# Differences of test accuracy and ECE (fractions) too small to matter to a claim.
+MARGIN = 0.03
+
+
+def test_mixed_and_compiled_runs_score_as_plain_ones(loaded):
+    """Two one-sided Welch tests over five seeds: both means are within the margin, at level 5%."""
+    labels = loaded["cuda"].splits["test"].labels.cpu()
+    scores = []
+    for training in ({}, MIXED | COMPILED):
+        settings = EXPERIMENT | {"stacked": False, "evaluate_every": 40} | training
+        runs = [
+            train(spec("small_resnet", seed, **settings), loaded["cuda"], bins=15).logits["test"]
+            for seed in range(5)
+        ]
+        scores.append([evaluation.scores(torch.from_numpy(r), labels, focal(2), 15) for r in runs])
+    for score in ("accuracy", "ece"):
+        plain, fast = (np.array([row[score] for row in rows]) for rows in scores)
+        above = stats.ttest_ind(fast, plain - MARGIN, equal_var=False, alternative="greater")
+        below = stats.ttest_ind(fast, plain + MARGIN, equal_var=False, alternative="less")
+        assert max(above.pvalue, below.pvalue) < 0.05, (score, plain, fast)

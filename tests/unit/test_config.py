@@ -175,6 +175,17 @@ MISTAKES = {
         ["trajectory.epochs", "4000", "at most"],
     ),
     "source without size": ("data.source", "somewhere", ["size"]),
+    "mixed precision of a stack": (
+        "training.precision",
+        "bfloat16",
+        ["training.precision: bfloat16", "training.stacked: true or regularisers", "float32"],
+    ),
+    "a model of its own compiled": (
+        "models.small_cnn",
+        {"training": {"compile": True, "stacked": False}},
+        ["models.small_cnn.training.compile: true", "with regularisers", "false"],
+    ),
+    "no such precision": ("training.precision", "float16", ["training.precision", "bfloat16"]),
     "nothing to stack": (
         "jobs",
         {"train": "run"},
@@ -207,6 +218,19 @@ def test_each_mistake_is_named_in_one_line(key, value, words):
         load(changed(key, value), SCHEMA)
     lines = str(caught.value).splitlines()
     assert any(all(word in line for word in words) for line in lines), lines
+
+
+def test_a_plain_network_may_be_mixed_and_compiled():
+    config = changed("training.stacked", False)
+    config["training"] |= {"precision": "bfloat16", "compile": True}
+    del config["regularisers"]
+    found = load(config, SCHEMA)["training"]
+    assert (found["precision"], found["compile"]) == ("bfloat16", True)
+    # What is only overridden counts for nothing.
+    for name in config["models"]:
+        config["models"][name] = {"training": {"precision": "float32", "compile": False}}
+    config["training"]["stacked"] = True
+    load(config, SCHEMA)
 
 
 def test_all_mistakes_are_told_at_once():

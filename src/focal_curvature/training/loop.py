@@ -95,6 +95,56 @@ def build_regulariser(objective: Objective) -> Callable[..., dict[str, Tensor]] 
     return resolve(added.factory)(**added.parameters) if added else None
 
 
+def build_forward(
+    model: nn.Module, spec: RunSpec, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Return a training step's forward pass: images (N, C, H, W) to logits (N, K) of their dtype.
+
+    As ``training.precision`` and ``training.compile`` say; the model itself stays plain, for
+    evaluation, checkpoints and what is measured. Weights, gradients of weights, running statistics
+    and the loss stay in float32.
+
+    Raises
+    ------
+    ValueError
+        If the objective has a regulariser, whose step is neither mixed nor compiled; at the first
+        call, if this machine cannot compile.
+    """
+    settings = spec.training
+    mixed = settings["precision"] == "bfloat16"
+    if not mixed and not settings["compile"]:
+        return model
+    if spec.objective.regulariser:
+        raise ValueError(
+            f"regularisers.{spec.objective.regulariser.name}: needs training.precision: float32 "
+            "and training.compile: false"
+        )
+    # Not for dynamic shapes: an epoch has two sizes of batches at most, compiled for each.
+    called = torch.compile(model, dynamic=False) if settings["compile"] else model
+
+    def forward(images: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            return called(images).to(images.dtype)
+
+    return _advise_not_to_compile(forward) if settings["compile"] else forward
+
+
+def _advise_not_to_compile(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    from torch._dynamo.exc import TorchDynamoException  # seconds, which others need not pay
+
+    def advised(images: Tensor) -> Tensor:
+        try:
+            return forward(images)
+        except TorchDynamoException as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(
+                f"training.compile: true is not possible here ({reason}): set it to false, or "
+                "give torch.compile what it asks for (a C++ compiler, on a GPU Triton as well)"
+            ) from error
+
+    return advised
+
+
 def train(
     spec: RunSpec,
     tensors: Tensors,
@@ -138,11 +188,14 @@ def train(
         If ``stop`` said so before the last epoch.
     MemoryError
         If memory runs out; names the setting to change.
+    ValueError
+        As :func:`build_forward`, at the first step at the latest.
     """
     settings, data = spec.training, tensors.splits["train"]
     device = data.images.device
     # Channels last: up to 1.8 times as fast on a CPU, and what tensor cores take.
     model = build_model(spec, tensors, device).to(memory_format=torch.channels_last)
+    forward = build_forward(model, spec, device)
     loss = build_loss(spec.objective)
     optimizer = SGD(model.parameters(), settings)
     history: list[dict[str, float]] = []
@@ -159,7 +212,7 @@ def train(
         done = epoch + 1
         last = done == settings["epochs"]
         try:
-            steps = _train_epoch(model, loss, optimizer, spec, tensors, epoch)
+            steps = _train_epoch(model, forward, loss, optimizer, spec, tensors, epoch)
             if last or done % settings["evaluate_every"] == 0:
                 logits = {name: _logits(model, tensors, name) for name in ("train", "validation")}
                 row = history_row(logits, loss, tensors, bins, done) | steps
@@ -169,9 +222,9 @@ def train(
             logger.error("%s: diverged: %s", spec.folder, reason)
             break
         now = time.monotonic()
-        if history and (last or now - last_logged > LOG_SECONDS):
+        if last or now - last_logged > LOG_SECONDS:
             last_logged = now
-            logger.info("%s: %s", spec.folder, brief(history[-1], settings))
+            logger.info("%s: %s", spec.folder, brief(done, history, settings))
         stopping = not last and stop()
         if checkpoint and not last and (stopping or now - last_saved > checkpoint_seconds):
             last_saved = now
@@ -208,6 +261,7 @@ def train(
 
 def _train_epoch(
     model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
     loss: nn.Module,
     optimizer: SGD,
     spec: RunSpec,
@@ -247,7 +301,7 @@ def _train_epoch(
                 at = epoch * steps + step
                 found.append(regulariser(model, loss, images, labels, reduction, probes, at))
             else:
-                total = getattr(loss(model(images), labels), reduction)()
+                total = getattr(loss(forward(images), labels), reduction)()
                 total.backward()
                 found.append({"loss": total.detach()})
             if settings["clip_norm"] is not None:
@@ -328,9 +382,14 @@ def outcome_of(
     return Outcome(status, reason, weights, history, arrays, parameters, start)
 
 
-def brief(row: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """Word a row of the history."""
+def brief(done: int, history: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+    """Word how far training is, and its history's last row, which may be of an earlier epoch."""
+    text = f"epoch {done} of {settings['epochs']}"
+    if not history:
+        return text
+    row = history[-1]
+    earlier = "" if row["epoch"] == done else f", scores of epoch {row['epoch']:.0f}"
     return (
-        f"epoch {row['epoch']:.0f} of {settings['epochs']}: loss {row['train_loss']:.4g}, "
+        f"{text}{earlier}: loss {row['train_loss']:.4g}, "
         f"validation accuracy {row['validation_accuracy']:.4f}, ECE {row['validation_ece']:.4f}"
     )

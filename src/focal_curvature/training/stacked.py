@@ -230,7 +230,8 @@ def train_stacked(
     Raises
     ------
     NotStackableError
-        Before the first step: if the model cannot be stacked, or has a regulariser.
+        Before the first step: if the model cannot be stacked, has a regulariser, or is to be
+        trained in mixed precision or compiled.
     StoppedError
         If ``stop`` said so before the last epoch.
     MemoryError
@@ -239,6 +240,8 @@ def train_stacked(
     if specs[0].objective.regulariser:
         raise NotStackableError("a regulariser takes one network's gradient")
     settings = specs[0].training
+    if settings["precision"] != "float32" or settings["compile"]:
+        raise NotStackableError("mixed precision and compilation are for one network at a time")
     cell = specs[0].folder.rpartition("/")[0]
     data = tensors.splits["train"]
     models = [build_model(spec, tensors, data.images.device) for spec in specs]
@@ -283,8 +286,8 @@ def train_stacked(
         if last or now - last_logged > LOG_SECONDS:
             last_logged = now
             for run in _going(specs, ended):
-                if histories[run]:
-                    logger.info("%s: %s", specs[run].folder, brief(histories[run][-1], settings))
+                words = brief(done, histories[run], settings)
+                logger.info("%s: %s", specs[run].folder, words)
         stopping = not last and stop()
         if checkpoint and not last and (stopping or now - last_saved > checkpoint_seconds):
             last_saved = now

@@ -1,4 +1,8 @@
+import logging
 import math
+import os
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,8 +11,17 @@ from torch import nn
 from focal_curvature.curvature.tracking import traces
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, Regulariser, RunSpec
-from focal_curvature.training import build_model, loop, train
+from focal_curvature.training import (
+    NotStackableError,
+    StoppedError,
+    build_model,
+    loop,
+    stacked,
+    train,
+    train_stacked,
+)
 from focal_curvature.training.checkpoints import load_weights, save_weights
+from focal_curvature.training.evaluation import logits_of
 from focal_curvature.training.optimizer import SGD
 from focal_curvature.training.schedule import learning_rate
 
@@ -25,6 +38,8 @@ SETTINGS = {
     "reduction": "mean",
     "clip_norm": None,
     "augmentation": "none",
+    "precision": "float32",
+    "compile": False,
     "evaluate_every": 1,
 }
 
@@ -280,3 +295,105 @@ def test_steps_are_those_of_torch_to_the_bit(momentum, nesterov):
         assert all(torch.equal(p, q) for p, q in zip(ours, theirs, strict=True))
     one.zero_grad()
     assert all(p.grad is None for p in ours)
+
+
+@pytest.mark.parametrize("model", ["small_cnn", "small_resnet"])
+def test_mixed_precision_is_of_the_step_alone(data, model):
+    plain, mixed = (train(spec(model, precision=p), data, bins=15) for p in ("float32", "bfloat16"))
+    assert {name: value.dtype for name, value in mixed.weights.items()} == {
+        name: value.dtype for name, value in plain.weights.items()
+    }
+    # Four steps at bfloat16's unit roundoff of 0.4% or less each, most of which cancels.
+    first = [outcome.history[0]["train_loss"] for outcome in (plain, mixed)]
+    assert first[1] == pytest.approx(first[0], rel=0.01)
+    assert first[1] != first[0]
+    # What is kept is what float32 makes of the weights.
+    evaluated = build_model(spec(model), data, torch.device("cpu"))
+    evaluated = evaluated.to(memory_format=torch.channels_last)
+    evaluated.load_state_dict(mixed.weights)
+    test = logits_of(evaluated, data.splits["test"].images)
+    assert torch.equal(torch.from_numpy(mixed.logits["test"]), test)
+
+
+def test_the_loss_of_a_mixed_step_is_of_float32_logits(data):
+    images, cpu = data.splits["train"].images, torch.device("cpu")
+    model = build_model(spec("small_cnn"), data, cpu)
+    assert loop.build_forward(model, spec("small_cnn"), cpu) is model
+    logits = loop.build_forward(model, spec("small_cnn", precision="bfloat16"), cpu)(images)
+    expected = model(images)
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, expected)
+    torch.testing.assert_close(logits, expected, rtol=0.02, atol=0.02)
+
+
+def resumes(run, data, tmp_path):
+    """Train in one go and in two; return the former after holding the latter against it."""
+    keep = {"checkpoint": tmp_path / "checkpoint.pt", "bins": 15}
+    undisturbed = train(run, data, bins=15)
+    with pytest.raises(StoppedError):
+        train(run, data, stop=lambda: True, **keep)
+    resumed = train(run, data, **keep)
+    assert resumed.resumed_from == 1
+    assert same(resumed.weights, undisturbed.weights)
+    assert resumed.history == undisturbed.history
+    return undisturbed
+
+
+def test_a_stopped_run_in_mixed_precision_resumes_with_the_same_bits(data, tmp_path):
+    resumes(spec(precision="bfloat16"), data, tmp_path)
+
+
+def compiled_mlp(units, **training):
+    settings = {"compile": True, "epochs": 2} | training
+    return replace(spec("mlp", **settings), model_arguments={"hidden": [units]})
+
+
+CXX = os.environ.get("CXX", "g++")  # what torch.compile looks for
+
+
+@pytest.mark.skipif(not shutil.which(CXX), reason=f"no C++ compiler here: {CXX}")
+def test_a_compiled_run_is_the_plain_one_up_to_rounding_and_resumes(data, tmp_path):
+    from torch._inductor import config
+
+    # What torch does first to compile many kernels is not worth it for a network of two layers.
+    quick = {"compile_threads": 1, "cpp_cache_precompile_headers": False, "cpp.vec_isa_ok": True}
+    with config.patch(quick):
+        compiled = resumes(compiled_mlp(8), data, tmp_path)
+    plain = train(compiled_mlp(8, compile=False), data, bins=15)
+    assert compiled.weights.keys() == plain.weights.keys()
+    for one, two in zip(compiled.history, plain.history, strict=True):
+        assert one == pytest.approx(two, rel=1e-4)
+
+
+def test_a_machine_that_cannot_compile_is_told_the_setting(data):
+    from torch._inductor import config
+
+    none = {"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True}
+    with config.patch(none), pytest.raises(ValueError, match=r"compile: true .*to false") as caught:
+        train(compiled_mlp(4), data, bins=15)
+    assert str(caught.value).startswith("training.compile: true is not possible here")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", [{"precision": "bfloat16"}, {"compile": True}])
+def test_no_step_but_a_plain_networks_is_mixed_or_compiled(data, setting):
+    with pytest.raises(ValueError, match=r"regularisers\.sam: needs training\.precision: float32"):
+        train(spec(gamma=0, regulariser=REGULARISERS["sam"], **setting), data, bins=15)
+    with pytest.raises(NotStackableError, match="one network at a time"):
+        train_stacked([spec(**setting)], data, bins=15)
+
+
+@pytest.mark.parametrize("trainer", [train, lambda run, *a, **k: train_stacked([run], *a, **k)])
+def test_the_log_tells_the_epoch_done_and_the_epoch_of_the_scores(
+    data, caplog, monkeypatch, trainer
+):
+    monkeypatch.setattr(loop, "LOG_SECONDS", -1)
+    monkeypatch.setattr(stacked, "LOG_SECONDS", -1)
+    with caplog.at_level(logging.INFO, logger="focal_curvature"):
+        trainer(spec("small_cnn", epochs=4, evaluate_every=2), data, bins=15)
+    lines = [message.partition(": ")[2] for message in caplog.messages]
+    heads = ["epoch 1 of 4", "epoch 2 of 4", "epoch 3 of 4, scores of epoch 2", "epoch 4 of 4"]
+    assert [line.partition(":")[0] for line in lines] == heads
+    scores = [line.partition(": ")[2] for line in lines]
+    assert scores[0] == ""
+    assert scores[1] == scores[2] != scores[3]

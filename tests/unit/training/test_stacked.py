@@ -28,6 +28,8 @@ SETTINGS = {
     "reduction": "mean",
     "clip_norm": None,
     "augmentation": "none",
+    "precision": "float32",
+    "compile": False,
     "evaluate_every": 1,
     "stacked": True,
 }

@@ -49,7 +49,8 @@ test-page: $(VENV)/installed
 	tests/page/chromium.sh $(VENV)/bin/python -m pytest tests/page
 
 # On a CUDA machine with a C++ compiler and torch (with Triton), torchvision, numpy, pandas,
-# scikit-learn, scipy, pyyaml and pytest in $(PYTHON); no network, nothing installed. Ends in failure where there is no CUDA device.
+# scikit-learn, scipy, pyyaml and pytest in $(PYTHON); no network, nothing installed. Ends in failure
+# where there is no CUDA device.
 gpu-check:
 	@$(PYTHON) -c "import sys, torch; torch.cuda.is_available() or \
 		sys.exit('gpu-check: torch finds no CUDA device here, so nothing was checked')"

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from focal_curvature.runs import Regulariser
+
 Stage = Literal["train", "curvature", "calibration"]
 
 # Multiply-adds (millions) of a forward pass of one 3 x 32 x 32 image, default arguments.
@@ -45,11 +47,22 @@ _STEP = 0.02  # seconds of overhead per training step, the worst seen for deep n
 _GRADIENT = 3  # forward passes
 _PRODUCT = 4 * _GRADIENT  # a Hessian-vector product costs at most about four gradients
 _ACTIVATIONS = 0.01  # stored values per multiply-add and image
+# A penalised step's cost in plain ones, measured on small networks.
+_STEP_OF = {"hessian_trace": 17, "gauss_newton_trace": 5, "sam": 2}
+_UNKNOWN_STEP = 5  # a regulariser of the user's own
+_COMPILE = 600  # seconds
 _START = 60  # seconds to import torch from a cold shared file system and load the data
 
 
 def needs(
-    stage: Stage, config: Mapping[str, Any], model: str, *, runs: int, gpu: bool, attempt: int
+    stage: Stage,
+    config: Mapping[str, Any],
+    model: str,
+    *,
+    runs: int,
+    gpu: bool,
+    attempt: int,
+    regulariser: Regulariser | None = None,
 ) -> dict[str, int]:
     """Return what a job asks for at an attempt.
 
@@ -66,6 +79,8 @@ def needs(
         Whether it runs on a GPU.
     attempt : int
         1 at first; each further attempt asks for twice as much as the one before.
+    regulariser : Regulariser or None
+        Of the runs.
 
     Returns
     -------
@@ -73,14 +88,18 @@ def needs(
         ``runtime`` in minutes and ``mem_mb`` in megabytes of main memory.
     """
     settings = config["models"][model]
-    asked = _estimate(stage, config, model, runs, gpu) | settings.get("resources", {}).get(
-        stage, {}
-    )
+    asked = _estimate(stage, config, model, runs, gpu, regulariser)
+    asked |= settings.get("resources", {}).get(stage, {})
     return {key: value * 2 ** (attempt - 1) for key, value in asked.items()}
 
 
 def _estimate(
-    stage: Stage, config: Mapping[str, Any], model: str, runs: int, gpu: bool
+    stage: Stage,
+    config: Mapping[str, Any],
+    model: str,
+    runs: int,
+    gpu: bool,
+    regulariser: Regulariser | None,
 ) -> dict[str, int]:
     if stage == "calibration":
         return {"runtime": _minutes(_START + 3 * runs), "mem_mb": 2000}
@@ -95,7 +114,8 @@ def _estimate(
         steps = training["epochs"] * math.ceil(used / training["batch_size"])
         # The validation and test images are evaluated as well.
         passes = training["epochs"] * (_GRADIENT * used + images / training["evaluate_every"])
-        seconds = runs * (passes * work / rate + steps * _STEP)
+        seconds = runs * (passes * work / rate + steps * _STEP) * _plain_steps(regulariser)
+        seconds += _COMPILE if training["compile"] else 0
         held = training["batch_size"] * (runs if training["stacked"] else 1)
     else:
         samples = min(curvature["samples"] or used, images)
@@ -106,6 +126,13 @@ def _estimate(
     if not gpu:
         megabytes += held * work * _ACTIVATIONS * 4 / 1e6
     return {"runtime": _minutes(_START + 2 * seconds), "mem_mb": math.ceil(megabytes / 100) * 100}
+
+
+def _plain_steps(regulariser: Regulariser | None) -> float:
+    if regulariser is None:
+        return 1
+    every = regulariser.parameters.get("every", 1)
+    return 1 + (_STEP_OF.get(regulariser.name, _UNKNOWN_STEP) - 1) / every
 
 
 def _minutes(seconds: float) -> int:

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from focal_curvature import config as configuration
 from focal_curvature.registry import names, resolve
 from focal_curvature.resources import COST, needs
+from focal_curvature.runs import Regulariser
 
 SCHEMA = yaml.safe_load(
     (Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml").read_text()
@@ -55,6 +56,22 @@ def test_more_work_asks_for_more_time():
     assert ask(data={"name": "digits", "validation": 9})["runtime"] < one / 50
     for stage in ("train", "curvature", "calibration"):
         assert ask(stage, runs=100)["runtime"] > 2 * ask(stage)["runtime"]
+
+
+def test_penalised_and_compiled_training_ask_for_more_time():
+    def penalised(name, **parameters):
+        added = Regulariser(name, "", {"strength": 0.1, **parameters})
+        return needs(
+            "train", complete(), "resnet18", runs=1, gpu=True, attempt=1, regulariser=added
+        )["runtime"]
+
+    one = ask()["runtime"]
+    assert penalised("hessian_trace") > 10 * one
+    assert penalised("gauss_newton_trace") == pytest.approx(5 * one, rel=0.05)
+    assert penalised("gauss_newton_trace", every=4) == pytest.approx(2 * one, rel=0.05)
+    assert penalised("my_own") > 3 * one
+    compiled = {"resnet18": {"training": {"compile": True}}}
+    assert ask(models=compiled)["runtime"] >= one + 10
 
 
 def test_seeds_that_are_trained_as_one_are_held_in_memory_at_once():

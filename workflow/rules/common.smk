@@ -216,16 +216,22 @@ def served(stage):
 
 
 def asked(stage, resource):
-    """What a stage's jobs ask a cluster for, as a function of the model and the attempt."""
+    """What a stage's jobs ask a cluster for, as a function of the wildcards and the attempt."""
     cell = len(config["seeds"])
     runs = {"run": 1, "cell": cell, "model": cell * len(SLUGS)}[config["jobs"][stage]]
 
     @cache
-    def find(model, attempt):
+    def find(model, cell, attempt):
         gpu = bool(GPU) and stage != "calibration"
-        return needs(stage, config, model, runs=runs, gpu=gpu, attempt=attempt)[resource]
+        added = CELLS[cell].objective.regulariser if cell else None
+        return needs(stage, config, model, runs=runs, gpu=gpu, attempt=attempt, regulariser=added)[
+            resource
+        ]
 
-    return lambda wildcards, attempt: find(wildcards.model, attempt)
+    # Only training differs by the objective.
+    return lambda wildcards, attempt: find(
+        wildcards.model, cell_of(wildcards) if stage == "train" else None, attempt
+    )
 
 
 def asked_to_follow(wildcards, attempt):

@@ -41,23 +41,34 @@ def main(snakemake):
         logging.info("%s: spectrum and surroundings", spec.folder)
         model = build_model(spec, data, device)
         model.load_state_dict(load_weights(file, device))
-        losses = {
-            "objective": build_loss(spec.objective),
-            "cross_entropy": build_loss(CROSS_ENTROPY),
+        objectives = {"objective": spec.objective, "cross_entropy": CROSS_ENTROPY}
+        made = {  # one for both at gamma 0
+            o.slug: Problem.of(
+                model,
+                build_loss(o),
+                chosen.images,
+                chosen.labels,
+                batch=settings["batch"],
+                chunk=settings["chunk"],
+            )
+            for o in objectives.values()
         }
-        problems = {
-            name: Problem.of(model, loss, chosen.images, chosen.labels, chunk=settings["chunk"])
-            for name, loss in losses.items()
-        }
+        problems = {name: made[o.slug] for name, o in objectives.items()}
         seed = derive_seed("geometry", spec.model, spec.seed)
+        spectra = {
+            slug: spectrum(problem, seed, probes=look["probes"], steps=look["steps"])
+            for slug, problem in made.items()
+        }
         found = {
             "spectrum": [
                 {"hessian_of": name} | row
-                for name, problem in problems.items()
-                for row in spectrum(problem, seed, probes=look["probes"], steps=look["steps"])
+                for name, o in objectives.items()
+                for row in spectra[o.slug]
             ],
             "estimators": [
-                compare(model, losses["objective"], chosen.images, chosen.labels, settings, seed)
+                compare(
+                    model, problems["objective"].loss, chosen.images, chosen.labels, settings, seed
+                )
             ],
         }
         found["lines"], found["plane"] = surroundings(

@@ -46,7 +46,9 @@ def main(snakemake):
         for row in zip(made.model, made.history, made.logits, made.run, strict=True)
     ]
     try:
-        if len(specs) > 1 and specs[0].training["stacked"]:
+        alike = specs[0].training
+        # What follows a regularised run's traces takes one network.
+        if len(specs) > 1 and alike["stacked"] and alike.get("trace_samples") is None:
             try:
                 train_group(train_stacked, specs, data, files, snakemake, terminated.is_set)
                 return

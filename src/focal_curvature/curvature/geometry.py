@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from . import engine, pyhessian_adapter
 from .density import density
 from .lanczos import lanczos
-from .landscape import loss_along, random_direction
+from .landscape import losses_along, random_direction
 from .operators import Operator, normal
 from .problem import Problem
 from .settings import Settings
@@ -88,18 +88,19 @@ def surroundings(
     steps, fine = (np.linspace(-reach, reach, n) for n in (resolution, 2 * resolution + 1))
     lines = [
         {"hessian_of": name, "direction": direction, "step": step, "loss": loss}
-        for name, problem in problems.items()
         for direction, vector in directions.items()
-        for step, loss in zip(
-            fine.tolist(), loss_along(problem, [vector], [fine]).tolist(), strict=True
+        for name, losses in zip(
+            problems, losses_along([*problems.values()], [vector], [fine]).tolist(), strict=True
         )
+        for step, loss in zip(fine.tolist(), losses, strict=True)
     ]
+    if not surface:
+        return lines, []
+    found = losses_along([*problems.values()], [one, two], [steps, steps])
     plane = [
         {"hessian_of": name, "x": x, "y": y, "loss": loss}
-        for name, problem in (problems if surface else {}).items()
-        for x, row in zip(
-            steps.tolist(), loss_along(problem, [one, two], [steps, steps]).tolist(), strict=True
-        )
+        for name, losses in zip(problems, found.tolist(), strict=True)
+        for x, row in zip(steps.tolist(), losses, strict=True)
         for y, loss in zip(steps.tolist(), row, strict=True)
     ]
     return lines, plane

@@ -12,15 +12,15 @@ from .operators import normal
 from .problem import Problem
 
 
-def loss_along(
-    problem: Problem, directions: Sequence[Tensor], steps: Sequence[np.ndarray]
+def losses_along(
+    problems: Sequence[Problem], directions: Sequence[Tensor], steps: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """Mean loss at theta + sum_i s_i d_i for every combination of steps.
+    """Mean losses at theta + sum_i s_i d_i for every combination of steps.
 
     Parameters
     ----------
-    problem : Problem
-        Network, loss and samples.
+    problems : sequence of Problem
+        That differ in the loss alone: all losses are of the same logits.
     directions : sequence of Tensor
         One (P,) for a curve, two for a surface.
     steps : sequence of ndarray
@@ -29,19 +29,19 @@ def loss_along(
     Returns
     -------
     ndarray
-        Losses (S_1,) or (S_1, S_2), float64.
+        Losses (L, S_1) or (L, S_1, S_2) of L problems, float64.
     """
+    problem = problems[0]
     theta = torch.cat([p.flatten() for p in problem.parameters])
-    losses = np.empty([len(s) for s in steps])
+    losses = np.zeros([len(problems), *(len(s) for s in steps)])
     with torch.no_grad():
-        for index in np.ndindex(losses.shape):
+        for index in np.ndindex(losses.shape[1:]):
             moves = zip(directions, steps, index, strict=True)
             moved = theta + sum(float(s[i]) * d for d, s, i in moves)
             parameters = problem.split(moved)
-            losses[index] = sum(
-                float((problem.loss(problem.logits(parameters, x), y) * w).sum())
-                for x, y, w in problem.batches()
-            )
+            for x, y, w in problem.batches():
+                logits = problem.logits(parameters, x)
+                losses[:, *index] += [float((p.loss(logits, y) * w).sum()) for p in problems]
     return losses
 
 

@@ -8,6 +8,7 @@ that leaves the gradient of the step in every parameter's ``grad`` (empty before
 detached scalars: ``loss``, the value that was descended on the batch, and whatever else shall be
 averaged over an epoch's steps into its row of the history. ``loss`` gives per-sample losses, which
 ``reduction`` ("mean" or "sum") joins; ``generator`` is the only source of random numbers, seeded by
-run and epoch; ``step`` counts from the first step of the run. Names listed in a file's ``__all__``
-can be used in a configuration.
+run and epoch; ``step`` counts from the first step of the run. A method ``stacked`` that does it
+for several runs at once, as `TracePenalty.stacked`, is used where seeds are trained as one. Names
+listed in a file's ``__all__`` can be used in a configuration.
 """

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from focal_curvature.regularisers.penalty import TracePenalty, random_signs
+from focal_curvature.regularisers.penalty import TracePenalty, random_signs, sum_by_run
 
 __all__ = ["gauss_newton_trace"]
 
 
-def estimate(
+def estimates(
     total: Tensor,
     logits: Tensor,
     parameters: Sequence[Tensor],
     reduction: str,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """Return |J'Bs|^2 for one draw of random signs s, differentiable in the parameters.
+    """Return |J'Bs|^2 (S,) of S runs for a draw of random signs s each, differentiable.
 
     A sample's block of A is diag(p) - pp' = BB' with B = diag(r) - pr' and r the square roots of
     the probabilities p; independent signs over samples and classes make E ss' the identity, so
@@ -38,23 +38,24 @@ def estimate(
     total
         Not used.
     logits : Tensor
-        (N, K), whose graph is kept.
+        (S N, K), run after run, whose graph is kept.
     parameters : sequence of Tensor
-        The P weights that the matrix is over.
+        What the matrices are over, each tensor with a block per run.
     reduction : str
         "mean" or "sum" of the samples' cross-entropies.
-    generator : torch.Generator
-        Of the signs.
+    generators : sequence of torch.Generator
+        Of the signs, one per run.
     """
     log_probabilities = F.log_softmax(logits, dim=1)
     # Half the logarithm: a square root's derivative is not finite where p is zero.
-    mixed = torch.exp(log_probabilities / 2) * random_signs(logits, generator)
+    mixed = torch.exp(log_probabilities / 2) * random_signs(logits, generators)
     factor = mixed - log_probabilities.exp() * mixed.sum(dim=1, keepdim=True)
     pulled = torch.autograd.grad(logits, parameters, factor, create_graph=True)
-    square = torch.stack([part.square().sum() for part in pulled]).sum()
-    return square / len(logits) if reduction == "mean" else square
+    runs = len(generators)
+    squares = sum_by_run([part.square() for part in pulled], runs)
+    return squares * (runs / len(logits)) if reduction == "mean" else squares
 
 
 def gauss_newton_trace(strength: float, probes: int = 1, every: int = 1) -> TracePenalty:
     """Build the penalty ``strength`` (> 0) times Tr(G); see `TracePenalty`."""
-    return TracePenalty(estimate, strength, probes, every)
+    return TracePenalty(estimates, strength, probes, every)

@@ -13,37 +13,38 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from focal_curvature.regularisers.penalty import TracePenalty, random_signs
+from focal_curvature.regularisers.penalty import TracePenalty, random_signs, sum_by_run
 
 __all__ = ["hessian_trace"]
 
 
-def estimate(
+def estimates(
     total: Tensor,
     logits: Tensor,
     parameters: Sequence[Tensor],
     reduction: str,
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """Return v'Hv for one probe of random signs v, differentiable in the parameters.
+    """Return v'Hv (S,) of S runs for a probe of random signs v each, differentiable.
 
     Parameters
     ----------
     total : Tensor
-        Scalar loss, whose graph is kept.
+        Scalar loss, of all runs, whose graph is kept.
     logits, reduction
         Not used.
     parameters : sequence of Tensor
-        The P weights that the Hessian is over.
-    generator : torch.Generator
-        Of the probe.
+        What the Hessians are over, each tensor with a block per run.
+    generators : sequence of torch.Generator
+        Of the probes, one per run.
     """
-    probe = [random_signs(p, generator) for p in parameters]
+    probe = [random_signs(p, generators) for p in parameters]
     gradient = torch.autograd.grad(total, parameters, create_graph=True)
     products = torch.autograd.grad(gradient, parameters, probe, create_graph=True)
-    return torch.stack([(v * h).sum() for v, h in zip(probe, products, strict=True)]).sum()
+    forms = [v * h for v, h in zip(probe, products, strict=True)]
+    return sum_by_run(forms, len(generators))
 
 
 def hessian_trace(strength: float, probes: int = 1, every: int = 1) -> TracePenalty:
     """Build the penalty ``strength`` (> 0) times Tr(H); see `TracePenalty`."""
-    return TracePenalty(estimate, strength, probes, every)
+    return TracePenalty(estimates, strength, probes, every)

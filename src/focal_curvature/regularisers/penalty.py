@@ -10,14 +10,25 @@ from torch import Tensor, nn
 
 from focal_curvature.regularisers.normalisation import ComposedBatchNorm
 
-# (loss of the batch, logits (N, K), parameters, reduction, generator) -> one unbiased estimate
-Estimate = Callable[[Tensor, Tensor, Sequence[Tensor], str, torch.Generator], Tensor]
+# (total loss, logits (S N, K), parameters, reduction, S generators) -> an unbiased estimate per run
+Estimates = Callable[[Tensor, Tensor, Sequence[Tensor], str, Sequence[torch.Generator]], Tensor]
 
 
-def random_signs(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw a Rademacher vector of a tensor's shape, dtype and device."""
-    bits = torch.randint(2, like.shape, generator=generator, device=like.device)
-    return 2 * bits.to(like.dtype) - 1
+def random_signs(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Draw a Rademacher vector of a tensor's shape, dtype and device.
+
+    The tensor holds a block per run along its first dimension, each with a generator of its own.
+    """
+    bits = [
+        torch.randint(2, block.shape, generator=generator, device=like.device)
+        for block, generator in zip(like.chunk(len(generators)), generators, strict=True)
+    ]
+    return 2 * torch.cat(bits).to(like.dtype) - 1
+
+
+def sum_by_run(parts: Sequence[Tensor], runs: int) -> Tensor:
+    """Sum tensors over all but the runs (S,), of which each has a block per run."""
+    return torch.stack([part.reshape(runs, -1).sum(1) for part in parts]).sum(0)
 
 
 class TracePenalty:
@@ -28,8 +39,8 @@ class TracePenalty:
 
     Parameters
     ----------
-    estimate : callable
-        A differentiable, unbiased estimate of the trace.
+    estimates : callable
+        Differentiable, unbiased estimates of the traces of S runs that share no weights.
     strength : float
         Weight of the trace, > 0.
     probes : int
@@ -45,12 +56,12 @@ class TracePenalty:
         If a parameter is out of range.
     """
 
-    def __init__(self, estimate: Estimate, strength: float, probes: int, every: int) -> None:
+    def __init__(self, estimates: Estimates, strength: float, probes: int, every: int) -> None:
         if not 0 < strength < math.inf:
             raise ValueError(f"strength must be positive and finite, not {strength}")
         if probes < 1 or every < 1:
             raise ValueError(f"probes and every must be at least 1, not {probes} and {every}")
-        self.estimate, self.strength, self.probes, self.every = estimate, strength, probes, every
+        self.estimates, self.strength, self.probes, self.every = estimates, strength, probes, every
 
     def __call__(
         self,
@@ -72,15 +83,63 @@ class TracePenalty:
         """
         with ComposedBatchNorm():
             logits = model(images)
-        total = getattr(loss(logits, labels), reduction)()
-        trace = torch.full_like(total, math.nan)
+        found = self._descend(model, logits, labels, loss, reduction, [generator], step)
+        return {key: value[0] for key, value in found.items()}
+
+    def stacked(
+        self,
+        stack: Callable[[Tensor], Tensor],
+        model: nn.Module,
+        loss: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        reduction: str,
+        generators: Sequence[torch.Generator],
+        step: int,
+    ) -> dict[str, Tensor]:
+        """Do the same for S runs at once; their matrices are the blocks of one.
+
+        Parameters
+        ----------
+        stack : callable
+            Maps images (N, S, C, H, W) to logits (S, N, K).
+        model : nn.Module
+            Owner of the parameters, each of which has a block per run along its first dimension.
+        loss, reduction, step
+            As for one run.
+        images, labels : Tensor
+            (N, S, C, H, W) and (S, N).
+        generators : sequence of torch.Generator
+            One per run: the signs that it would draw by itself.
+
+        Returns
+        -------
+        dict
+            As for one run, but (S,).
+        """
+        with ComposedBatchNorm():
+            logits = stack(images).flatten(0, 1)
+        return self._descend(model, logits, labels.flatten(), loss, reduction, generators, step)
+
+    def _descend(
+        self,
+        model: nn.Module,
+        logits: Tensor,
+        labels: Tensor,
+        loss: nn.Module,
+        reduction: str,
+        generators: Sequence[torch.Generator],
+        step: int,
+    ) -> dict[str, Tensor]:
+        totals = getattr(loss(logits, labels).view(len(generators), -1), reduction)(dim=1)
+        trace = torch.full_like(totals, math.nan)
         if step % self.every == 0:
             parameters = [p for p in model.parameters() if p.requires_grad]
             traces = [
-                self.estimate(total, logits, parameters, reduction, generator)
+                self.estimates(totals.sum(), logits, parameters, reduction, generators)
                 for _ in range(self.probes)
             ]
-            trace = torch.stack(traces).mean()
-            total = total + self.every * self.strength * trace
-        total.backward()
-        return {"loss": total.detach(), "penalised_trace": trace.detach()}
+            trace = torch.stack(traces).mean(0)
+            totals = totals + self.every * self.strength * trace
+        totals.sum().backward()
+        return {"loss": totals.detach(), "penalised_trace": trace.detach()}

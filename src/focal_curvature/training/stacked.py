@@ -36,6 +36,7 @@ from focal_curvature.training.loop import (
     brief,
     build_loss,
     build_model,
+    build_regulariser,
     history_row,
     outcome_of,
     require_finite_logits,
@@ -230,15 +231,16 @@ def train_stacked(
     Raises
     ------
     NotStackableError
-        Before the first step: if the model cannot be stacked, has a regulariser, or is to be
+        Before the first step: if the model or the regulariser cannot be stacked, or is to be
         trained in mixed precision or compiled.
     StoppedError
         If ``stop`` said so before the last epoch.
     MemoryError
         If memory runs out; names the setting to change.
     """
-    if specs[0].objective.regulariser:
-        raise NotStackableError("a regulariser takes one network's gradient")
+    regulariser = build_regulariser(specs[0].objective)
+    if regulariser and not hasattr(regulariser, "stacked"):
+        raise NotStackableError("its regulariser takes one network's gradient")
     settings = specs[0].training
     if settings["precision"] != "float32" or settings["compile"]:
         raise NotStackableError("mixed precision and compilation are for one network at a time")
@@ -266,7 +268,8 @@ def train_stacked(
     for epoch in range(start, settings["epochs"]):
         done = epoch + 1
         last = done == settings["epochs"]
-        losses = _train_epoch(stacked, loss, optimizer, specs, tensors, epoch)
+        reports = _train_epoch(stacked, loss, regulariser, optimizer, specs, tensors, epoch)
+        losses = reports.pop("loss").tolist()
         for run in _going(specs, ended):
             try:
                 require_finite_step(losses[run], stacked.state(run), specs[0].objective, epoch)
@@ -277,7 +280,10 @@ def train_stacked(
             for run in _going(specs, ended):
                 try:
                     own = {name: found[run] for name, found in logits.items()}
-                    histories[run].append(history_row(own, loss, tensors, bins, done))
+                    row = history_row(own, loss, tensors, bins, done)
+                    # A step without a penalty reports NaN.
+                    row |= {key: float(values[run].nanmean()) for key, values in reports.items()}
+                    histories[run].append(row)
                 except DivergenceError as error:
                     end(run, error)
         if len(ended) == len(specs):
@@ -335,24 +341,27 @@ def _going(specs: Sequence[RunSpec], ended: dict[int, Any]) -> list[int]:
 def _train_epoch(
     stacked: Stack,
     loss: nn.Module,
+    regulariser: Callable[..., dict[str, Tensor]] | None,
     optimizer: SGD,
     specs: Sequence[RunSpec],
     tensors: Tensors,
     epoch: int,
-) -> list[list[float]]:
-    """Take the steps of an epoch; return each run's losses."""
+) -> dict[str, Tensor]:
+    """Take the steps of an epoch; return losses, and what a regulariser reports, (runs, steps)."""
     settings, data = specs[0].training, tensors.splits["train"]
     device = data.images.device
-    orders, generators = [], []
+    orders, generators, probes = [], [], []
     # The draws of the plain loop: a seed's own, whichever runs are beside it.
     for spec in specs:
         seed = derive_seed("epoch", spec.seed, epoch)
         torch.manual_seed(seed)
         orders.append(torch.randperm(len(data.labels)))
         generators.append(torch.Generator(device).manual_seed(seed))
+        seed = derive_seed("regulariser", spec.seed, epoch)
+        probes.append(torch.Generator(device).manual_seed(seed))
     order = torch.stack(orders, dim=1).to(device)
     steps = math.ceil(len(order) / settings["batch_size"])
-    losses = []
+    found = []
     stacked.model.train()
     advice = (
         f"out of memory on {device} with training.batch_size {settings['batch_size']} and "
@@ -364,16 +373,22 @@ def _train_epoch(
                 augment(data.images[own], settings["augmentation"], generator, tensors.black)
                 for own, generator in zip(batch.T, generators, strict=True)
             ]
-            logits = stacked(torch.stack(shown, dim=1))
-            sample_losses = loss(logits.flatten(0, 1), data.labels[batch.T].flatten())
-            totals = getattr(sample_losses.view(len(specs), -1), settings["reduction"])(dim=1)
+            images, labels = torch.stack(shown, dim=1), data.labels[batch.T]
+            reduction = settings["reduction"]
             optimizer.zero_grad()
-            totals.sum().backward()  # a run's loss moves its own weights alone
+            if regulariser:
+                at = epoch * steps + step
+                rest = (loss, images, labels, reduction, probes, at)
+                found.append(regulariser.stacked(stacked, stacked.model, *rest))
+            else:
+                sample_losses = loss(stacked(images).flatten(0, 1), labels.flatten())
+                totals = getattr(sample_losses.view(len(specs), -1), reduction)(dim=1)
+                totals.sum().backward()  # a run's loss moves its own weights alone
+                found.append({"loss": totals.detach()})
             if settings["clip_norm"] is not None:
                 _clip(stacked, settings["clip_norm"])
             optimizer.step(learning_rate(settings, epoch, step, steps))
-            losses.append(totals.detach())
-    return torch.stack(losses, dim=1).tolist()
+    return {key: torch.stack([step[key] for step in found], dim=1) for key in found[0]}
 
 
 def _clip(stacked: Stack, most: float) -> None:

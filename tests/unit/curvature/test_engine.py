@@ -24,7 +24,7 @@ from torch.nn import functional
 from focal_curvature.curvature import estimate
 from focal_curvature.curvature.density import density
 from focal_curvature.curvature.lanczos import lanczos
-from focal_curvature.curvature.landscape import loss_along, random_direction
+from focal_curvature.curvature.landscape import losses_along, random_direction
 from focal_curvature.curvature.operators import PRODUCTS, Operator
 from focal_curvature.curvature.prepare import frozen_copy
 from focal_curvature.curvature.problem import Problem
@@ -382,9 +382,9 @@ def test_the_loss_along_an_eigenvector_has_its_curvature():
     p = problem()
     values, vectors = torch.linalg.eigh(dense(p))
     steps = np.array([-1e-3, 0.0, 1e-3])
-    low, middle, high = loss_along(p, [vectors[:, -1]], [steps])
+    ((low, middle, high),) = losses_along([p], [vectors[:, -1]], [steps])
     assert (low - 2 * middle + high) / 1e-6 == pytest.approx(values[-1].item(), rel=1e-3)
-    surface = loss_along(p, [vectors[:, -1], vectors[:, 0]], [steps, np.array([0.0, 0.5])])
+    (surface,) = losses_along([p], [vectors[:, -1], vectors[:, 0]], [steps, np.array([0.0, 0.5])])
     np.testing.assert_allclose(surface[:, 0], [low, middle, high])
     assert surface.shape == (3, 2)
 

@@ -44,7 +44,8 @@ def estimated(kind, problem, seed=0, reduction="mean"):
     with ComposedBatchNorm():
         logits = model(inputs)
     total = getattr(CROSS_ENTROPY(logits, labels), reduction)()
-    return KINDS[kind].estimate(total, logits, list(model.parameters()), reduction, generator(seed))
+    parameters = list(model.parameters())
+    return KINDS[kind].estimates(total, logits, parameters, reduction, [generator(seed)])[0]
 
 
 def exact(kind, problem):

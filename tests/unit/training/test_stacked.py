@@ -11,7 +11,7 @@ from focal_curvature.data.tensors import Split, Tensors
 from focal_curvature.models.cifar_resnet import resnet20
 from focal_curvature.models.small_cnn import small_cnn
 from focal_curvature.registry import names, resolve
-from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.training import NotStackableError, StoppedError, stacked, train, train_stacked
 from focal_curvature.training.stacked import stack
 
@@ -35,14 +35,16 @@ SETTINGS = {
 }
 
 
-def specs(model="small_resnet", seeds=(0, 3, 7), gamma=2.0, **training):
+def specs(model="small_resnet", seeds=(0, 3, 7), gamma=2.0, regulariser=None, **training):
     return [
         RunSpec(
             dataset="digits",
             model=model,
             model_factory=f"focal_curvature.models.{model}:{model}",
             model_arguments={"width": 4},
-            objective=Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": gamma}),
+            objective=Objective(
+                "focal", "focal_curvature.losses.focal:focal", {"gamma": gamma}, regulariser
+            ),
             seed=seed,
             training=SETTINGS | training,
         )
@@ -81,6 +83,35 @@ def test_each_run_is_what_it_is_alone(exact, model, training):
             assert one.logits[split] == pytest.approx(logits, abs=1e-8)
         for mine, theirs in zip(one.history, alone.history, strict=True):
             assert mine == pytest.approx(theirs, rel=1e-7)
+
+
+def regularised(name, **parameters):
+    return Regulariser(name, f"focal_curvature.regularisers.{name}:{name}", parameters)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "parameters"),
+    [
+        ("small_resnet", "hessian_trace", {}),
+        ("small_resnet", "gauss_newton_trace", {"probes": 2, "every": 3}),
+        ("small_cnn", "hessian_trace", {}),
+        ("small_cnn", "gauss_newton_trace", {}),
+    ],
+)
+def test_each_penalised_run_is_what_it_is_alone(exact, model, name, parameters):
+    chosen = {"regulariser": regularised(name, strength=0.01, **parameters), "gamma": 0}
+    runs = specs(model, seeds=(0, 3), **chosen)
+    for spec, one in zip(runs, train_stacked(runs, exact, bins=15), strict=True):
+        alone = train(spec, exact, bins=15)
+        close(one.weights, alone.weights, 1e-9)
+        for mine, theirs in zip(one.history, alone.history, strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-7)
+            assert mine["penalised_trace"] != 0
+
+
+def test_a_regulariser_that_takes_one_network_is_not_stacked(data):
+    with pytest.raises(NotStackableError, match="takes one network's gradient"):
+        train_stacked(specs(regulariser=regularised("sam", radius=0.05)), data, bins=15)
 
 
 def test_in_single_precision_it_agrees_at_first(data):

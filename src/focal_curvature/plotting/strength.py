@@ -68,6 +68,8 @@ def draw(data: pd.DataFrame) -> Figure:
                     label=arm_label(arm),
                 )
             ax.set_xscale("log")
+            # Not left to matplotlib, which has no range for a single strength.
+            ax.set_xlim(data["strength"].min() / 2, 2 * data["strength"].max())
             ax.grid(axis="y")
         if measure == "trace" and (data["trace"].dropna() > 0).all():
             row[0].set_yscale("log")

@@ -22,6 +22,8 @@ from focal_curvature.training import (
     train_stacked,
 )
 
+pytestmark = pytest.mark.gpu
+
 ROOT = Path(__file__).parents[2]
 # Not by focal_curvature.config: a GPU machine may have no jsonschema.
 RULES = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())["properties"]

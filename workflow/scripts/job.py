@@ -18,7 +18,7 @@ STOPPED = 75
 # The library of this checkout, and modules of the user's own beside the Snakefile.
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path.cwd())]
 
-from focal_curvature import devices  # noqa: E402  found by the path above
+from focal_curvature import allocator, devices  # noqa: E402  found by the path above
 
 
 def run(main: Callable[[Any], None], snakemake: Any) -> None:
@@ -36,6 +36,7 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     logging.captureWarnings(True)
     # On a full disk the log is lost; the screen is not, and a traceback per line would bury it.
     logging.raiseExceptions = False
+    allocator.keep_freed_memory()
     try:
         # CUDA reads the variable when it is first used, which no import of ours does.
         if snakemake.resources.get("gpu", 0) and (found := devices.visible()):

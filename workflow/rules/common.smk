@@ -1,4 +1,5 @@
 # Loads and checks the configuration, and says where things lie. No rules in here.
+import gc
 import shutil
 import sys
 from collections import Counter
@@ -6,6 +7,10 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+
+# Planning makes millions of objects that stay: to look through them for garbage whenever 700 are new
+# is a fifth of its time.
+gc.set_threshold(100_000)
 
 # The library of this checkout, and modules of the user's own beside the Snakefile.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
@@ -150,13 +155,14 @@ GPU = int(
 
 
 @cache
-def sources(*modules):
+def sources(*modules, factories=frozenset()):
     """One hash of our source files that decide what importing `modules` computes, for a rule's params.
 
-    Not the files as inputs: contents count, not the times of a checkout, and some twenty inputs for
-    each of 30,000 jobs are a third of planning.
+    With the files behind `factories`. Not the files as inputs: contents count, not the times of a
+    checkout, and some twenty inputs for each of 30,000 jobs are a third of planning.
     """
-    return content_hash(closure(*(f"focal_curvature.{m}" for m in modules)))
+    files = set(closure(*(f"focal_curvature.{m}" for m in modules)))
+    return content_hash(sorted(files.union(*map(factory_files, factories))))
 
 
 def cell_of(wildcards):
@@ -175,15 +181,13 @@ def run_sources(*modules, regularised=()):
 
     @cache
     def find(cells):
-        files, needed = set(), list(modules)
+        factories, needed = set(), modules
         for run in map(CELLS.get, cells):
-            factories = [run.model_factory, run.objective.factory]
+            factories |= {run.model_factory, run.objective.factory}
             if run.objective.regulariser:
-                factories.append(run.objective.regulariser.factory)
-                needed += regularised
-            files.update(*map(factory_files, factories))
-        files.update(closure(*(f"focal_curvature.{m}" for m in needed)))
-        return content_hash(sorted(files))
+                factories.add(run.objective.regulariser.factory)
+                needed = (*modules, *regularised)
+        return sources(*needed, factories=frozenset(factories))
 
     # A job that serves a whole model has no objective of its own.
     return lambda w: find(

@@ -33,7 +33,9 @@ def deterministic(threads: int) -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by cuBLAS
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    # As torch.use_deterministic_algorithms(True), which imports the compiler to tell it: a second
+    # of each process. Where training is compiled, that is made up for.
+    torch.set_deterministic_debug_mode("error")
     # Filling all new memory, lest a read of what was never written differ: a fifth of a small step.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False

@@ -119,8 +119,12 @@ def build_forward(
             f"regularisers.{spec.objective.regulariser.name}: needs training.precision: float32 "
             "and training.compile: false"
         )
-    # Not for dynamic shapes: an epoch has two sizes of batches at most, compiled for each.
-    called = torch.compile(model, dynamic=False) if settings["compile"] else model
+    called = model
+    if settings["compile"]:
+        # Tells the compiler too, which `deterministic` does not.
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
+        # Not for dynamic shapes: an epoch has two sizes of batches at most, compiled for each.
+        called = torch.compile(model, dynamic=False)
 
     def forward(images: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):

@@ -1,0 +1,24 @@
+import subprocess
+import sys
+
+SCRIPT = """
+import sys
+import torch
+from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.training import deterministic
+from focal_curvature.training.loop import build_forward
+
+deterministic(1)
+assert torch.are_deterministic_algorithms_enabled()
+assert "torch._dynamo" not in sys.modules, "the compiler was imported"
+
+settings = {"precision": "float32", "compile": True}
+spec = RunSpec("d", "m", "", {}, Objective("focal", "", {}), 0, settings)
+build_forward(torch.nn.Linear(2, 2), spec, torch.device("cpu"))
+assert torch._inductor.config.deterministic, "the compiler was not told"
+"""
+
+
+def test_processes_are_deterministic_without_the_compiler_and_with_it():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -5,11 +5,15 @@ on the vector, and the rest. The rest runs once per batch and leaves the tensors
 needs; a product is then a forward and a backward pass of the linearised network, without autograd
 and without the network's own passes. (`torch.func.linearize` does the same, but traces anew for
 each batch, several times slower, and holds every intermediate tensor while it does.)
+
+Other weights of the same network and loss run the same operations: their graph is made once for
+all, since for small networks making it takes as long as using it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, fx
@@ -17,9 +21,13 @@ from torch.func import grad, jvp, vjp
 
 from .prepare import require_finite
 from .problem import Problem
-from .tracing import record
+from .tracing import record, structure
 
 Parts = tuple[Tensor, ...]
+Program = tuple[fx.GraphModule, fx.GraphModule]
+
+MOST_PROGRAMS = 64  # kept; they hold no weights
+_programs: dict[Hashable, Program] = {}
 
 
 def _hessian(problem: Problem, p: Parts, x: Tensor, y: Tensor, w: Tensor, v: Parts) -> Parts:
@@ -92,7 +100,7 @@ class Operator:
         self.problem, self.matrix, self.products = problem, matrix, 0
         self._check = check
         self._batches = problem.batches()
-        self._linearise, self._apply = _traced(problem, matrix, self._batches[0])
+        self._linearise, self._apply = _program(problem, matrix, self._batches[0])
         # One batch is always at work, so one fewer is kept where not all fit.
         n = max(problem.chunk // problem.batch, 1)
         self._fits = len(self._batches) if len(self._batches) <= n else n - 1
@@ -106,7 +114,8 @@ class Operator:
         FloatingPointError
             If a product isn't finite; names the first layer affected.
         RuntimeError
-            If the same product comes out differently: something in the model is random.
+            If the same product comes out differently: something in the model is random, or its
+            code reads what is no part of it and changed since another network's product was traced.
         """
         problem = self.problem
         rows = vectors.reshape(-1, problem.size)
@@ -116,7 +125,7 @@ class Operator:
             if self._check:
                 self._check_determinism(rows[0])
             for i, batch in enumerate(self._batches):
-                saved = self._kept.get(i) or self._linearise(*problem.parameters, *batch)
+                saved = self._kept.get(i) or self._linearise(*_given(problem), *batch)
                 if i < self._fits:
                     self._kept[i] = saved
                 for row, total in zip(rows, out, strict=True):
@@ -150,7 +159,7 @@ class Operator:
         """Compare the first batch's product with one computed anew, without the trace, once."""
         self._check = False
         problem, batch, vector = self.problem, self._batches[0], self.problem.split(probe)
-        a = self._apply(*self._linearise(*problem.parameters, *batch), *vector)
+        a = self._apply(*self._linearise(*_given(problem), *batch), *vector)
         parts = PRODUCTS[self.matrix](problem, problem.parameters, *batch, vector)
         b = torch.cat([part.flatten() for part in parts])
         tolerance = torch.finfo(a.dtype).eps ** 0.5
@@ -159,7 +168,8 @@ class Operator:
             raise RuntimeError(
                 f"the {self.matrix} product of one probe came out differently the second time "
                 f"(relative difference {float((a - b).norm() / a.norm()):.1e}): "
-                "something in the model or loss is random"
+                "something in the model or loss is random, or changed between two networks though "
+                "it is part of neither"
             )
 
 
@@ -177,31 +187,53 @@ def rademacher(problem: Problem, generator: torch.Generator, rows: int) -> Tenso
     return (2 * bits - 1).to(first.dtype)
 
 
-def _traced(
-    problem: Problem, matrix: str, batch: tuple[Tensor, Tensor, Tensor]
-) -> tuple[fx.GraphModule, fx.GraphModule]:
+def _given(problem: Problem) -> Parts:
+    """Return what a program takes from a network."""
+    return *problem.parameters, *problem.buffers
+
+
+def _program(problem: Problem, matrix: str, batch: tuple[Tensor, Tensor, Tensor]) -> Program:
+    """Trace a product, or take the program of the last problem that differed in tensors' values."""
+    shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in (*_given(problem), *batch)]
+    about = structure(problem.model), structure(problem.loss)
+    held = [*problem.loss.parameters(), *problem.loss.buffers()]
+    if None in about or held:
+        return _traced(problem, matrix, batch)
+    key = (matrix, about, problem.keys, problem.buffer_keys, *shapes)
+    # Taken out and put in again: the first is then the one that was not used for longest.
+    program = _programs.pop(key, None) or _traced(problem, matrix, batch)
+    if len(_programs) == MOST_PROGRAMS:
+        del _programs[next(iter(_programs))]
+    _programs[key] = program
+    return program
+
+
+def _traced(problem: Problem, matrix: str, batch: tuple[Tensor, Tensor, Tensor]) -> Program:
     """Trace a product on one batch; return its part without the vector, and the linear rest.
 
-    The first maps (*parameters, inputs, labels, weights) to saved tensors, the second maps
-    (*saved, *vector parts) to the flat product (P,).
+    The first maps (*parameters, *buffers, inputs, labels, weights) to saved tensors, the second
+    maps (*saved, *vector parts) to the flat product (P,).
     """
     count = len(problem.parameters)
+    given = _given(problem)
 
     def product(*args: Tensor) -> Tensor:
-        parameters, rest, vector = args[:count], args[count : count + 3], args[count + 3 :]
-        parts = PRODUCTS[matrix](problem, parameters, *rest, vector)
+        parameters, buffers, rest = args[:count], args[count : len(given)], args[len(given) :]
+        x, y, w, *vector = rest
+        same = replace(problem, buffers=buffers)
+        parts = PRODUCTS[matrix](same, parameters, x, y, w, tuple(vector))
         return torch.cat([part.flatten() for part in parts])
 
     # Distinct tensors: the tracer knows its arguments by identity.
     vector = tuple(torch.ones_like(p) for p in problem.parameters)
-    root, whole = record(product, (*problem.parameters, *batch, *vector))
+    root, whole = record(product, (*given, *batch, *vector))
     for node in whole.find_nodes(op="call_function", target=aten.add.Tensor):
         zeros, other = node.args  # the tangents of ReLU and batch norm add tensors of zeros
         useless = getattr(zeros, "target", None) is aten.zeros_like.default and not node.kwargs
         if useless and node.meta["shape"] == other.meta["shape"]:
             node.replace_all_uses_with(other)
     arguments = [node for node in whole.nodes if node.op == "placeholder"]
-    directions = arguments[count + 3 :]
+    directions = arguments[-count:]
     linear = set(directions)
     result = next(node for node in whole.nodes if node.op == "output").args[0]
     saved: dict[fx.Node, None] = {}  # a dictionary keeps the order

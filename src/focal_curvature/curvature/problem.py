@@ -27,6 +27,10 @@ class Problem:
         Their names in ``model``.
     parameters : tuple of Tensor
         Their values.
+    buffer_keys : tuple of str
+        Names in ``model`` of what it holds beside parameters, such as running statistics.
+    buffers : tuple of Tensor
+        Their values.
     inputs, labels : Tensor
         (N, ...) and (N,).
     batch : int
@@ -40,6 +44,8 @@ class Problem:
     names: tuple[str, ...]
     keys: tuple[str, ...]
     parameters: tuple[Tensor, ...]
+    buffer_keys: tuple[str, ...]
+    buffers: tuple[Tensor, ...]
     inputs: Tensor
     labels: Tensor
     batch: int
@@ -65,12 +71,15 @@ class Problem:
         named = trainable(twin)
         folded = fold_batch_norm(twin, inputs[:2])
         keys = {id(p): key for key, p in folded.named_parameters()}
+        buffers = dict(folded.named_buffers())
         return cls(
             model=folded,
             loss=loss,
             names=tuple(named),
             keys=tuple(keys[id(p)] for p in named.values()),
             parameters=tuple(p.detach() for p in named.values()),
+            buffer_keys=tuple(buffers),
+            buffers=tuple(buffers.values()),
             inputs=inputs,
             labels=labels,
             batch=min(batch, chunk, len(labels)),
@@ -91,7 +100,8 @@ class Problem:
 
     def logits(self, parameters: tuple[Tensor, ...], inputs: Tensor) -> Tensor:
         """Logits (n, K) of inputs (n, ...) at the given parameters."""
-        return functional_call(self.model, dict(zip(self.keys, parameters, strict=True)), (inputs,))
+        keys, values = (*self.keys, *self.buffer_keys), (*parameters, *self.buffers)
+        return functional_call(self.model, dict(zip(keys, values, strict=True)), (inputs,))
 
     def batches(self, size: int | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Cut inputs, labels and weights into batches of one size.

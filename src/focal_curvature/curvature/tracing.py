@@ -7,7 +7,8 @@ millisecond each; a curvature product of a ResNet has thousands, and nothing her
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -86,3 +87,49 @@ def record(
         out = functionalize(function, remove="mutations")(*arguments)
     recorder.graph.output(recorder.node(out))
     return recorder.root, recorder.graph
+
+
+# Attributes that are what they are. A function or class counts as itself, whatever it refers to.
+PLAIN = (
+    *(bool, int, float, complex, str, bytes, type(None), type, FunctionType, BuiltinFunctionType),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+)
+
+
+def structure(module: nn.Module) -> Hashable | None:
+    """Describe all that a module's operations depend on beside its parameters and buffers.
+
+    Modules of equal structure run the same operations on inputs of equal shapes, unless their
+    code reads what is no part of them, such as a global variable.
+
+    Returns
+    -------
+    hashable or None
+        None where a module holds something that cannot be compared, such as a tensor that is no
+        buffer, or a hook.
+    """
+
+    def plain(value: Any) -> Hashable:
+        if isinstance(value, dict):
+            return "dict", *((plain(k), plain(v)) for k, v in value.items())
+        if isinstance(value, list | tuple):
+            return type(value), *map(plain, value)
+        if isinstance(value, set | frozenset) and not value:
+            return "set"
+        if isinstance(value, PLAIN):
+            return type(value), value  # 1, 1.0 and True are equal
+        raise TypeError(type(value))
+
+    seen: dict[int, int] = {}  # a module that is used twice is not two modules
+    parts = []
+    for name, part in module.named_modules(remove_duplicate=False):
+        own = dict(vars(part))
+        held = [own.pop(kind) for kind in ("_parameters", "_buffers")]
+        shapes = [(k, v is None or (v.shape, v.dtype)) for kind in held for k, v in kind.items()]
+        own["_modules"] = list(own["_modules"])
+        try:
+            about = plain(own)
+        except TypeError:
+            return None
+        parts.append((name, type(part), seen.setdefault(id(part), len(seen)), *shapes, about))
+    return tuple(parts)

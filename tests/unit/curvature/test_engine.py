@@ -114,6 +114,76 @@ def test_randomness_in_the_model_is_found():
         estimate(net, focal(0), *samples(), ENGINE, seed=0)
 
 
+def test_networks_that_differ_in_numbers_alone_share_a_program_and_not_a_result():
+    def other():
+        net = relu_net()
+        with torch.no_grad():
+            for value in (*net.parameters(), net[1].running_mean, net[1].running_var):
+                value.mul_(1.5).add_(0.1)
+        return net
+
+    one, two = Operator(problem(relu_net())), Operator(problem(other()))
+    assert two._apply is one._apply
+    exact = exact_hessian(other(), focal(2), *samples())
+    torch.testing.assert_close(dense(problem(other())), exact, rtol=0, atol=1e-12)
+
+
+class Times(nn.Module):
+    """Scales by a number, by a tensor that is no buffer, or by a global variable."""
+
+    by = 1.0
+
+    def __init__(self, by=None):
+        super().__init__()
+        self.own = by
+
+    def forward(self, x):
+        return x.tanh() * (Times.by if self.own is None else self.own)
+
+
+def scaled_net(by):
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 4), Times(by), nn.Linear(4, 5))
+
+
+def hooked_net(factor):
+    net = scaled_net(1.0)
+    net[2].register_forward_hook(lambda module, x, out: out * factor)
+    return net
+
+
+@pytest.mark.parametrize(
+    "nets",
+    [
+        (scaled_net(2.0), scaled_net(3.0)),
+        (scaled_net(torch.tensor(2.0)), scaled_net(torch.tensor(3.0))),
+        (hooked_net(2.0), hooked_net(3.0)),
+        (scaled_net(1.0), nn.Sequential(*scaled_net(1.0)[:2], nn.Tanh(), scaled_net(1.0)[3])),
+    ],
+    ids=["number", "tensor", "hook", "module"],
+)
+@pytest.mark.parametrize("gammas", [(2, 2), (0, 2)])
+def test_what_may_run_other_operations_has_a_program_of_its_own(nets, gammas):
+    one, two = (Operator(problem(n, focal(g))) for n, g in zip(nets, gammas, strict=True))
+    assert two._apply is not one._apply
+    found = dense(problem(nets[1], focal(gammas[1])))
+    exact = exact_hessian(nets[1], focal(gammas[1]), *samples())
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-12)
+
+
+def test_a_global_variable_that_changed_between_two_networks_is_noticed(monkeypatch):
+    estimate(scaled_net(None), focal(2), *samples(), ENGINE, seed=0)
+    monkeypatch.setattr(Times, "by", 2.0)
+    with pytest.raises(RuntimeError, match="part of neither"):
+        estimate(scaled_net(None), focal(2), *samples(), ENGINE, seed=0)
+
+
+def test_a_loss_with_weights_of_its_own_is_traced_for_itself():
+    weights = torch.rand(2, 5, generator=generator(), dtype=torch.float64)
+    one, two = (nn.CrossEntropyLoss(w, reduction="none") for w in weights)
+    assert Operator(problem(loss=one))._apply is not Operator(problem(loss=two))._apply
+
+
 def test_a_model_that_reads_its_own_values_is_refused():
     class Reads(nn.Module):
         def forward(self, x):

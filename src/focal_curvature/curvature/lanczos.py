@@ -12,6 +12,7 @@ from .results import Eigenvalue
 
 # The pair after the last wanted one must reach this many tolerances.
 GUARD = 10
+FIRST = 16  # products that there is room for at first
 
 Map = Callable[[Tensor], Tensor]
 
@@ -59,7 +60,8 @@ def lanczos(
         Stop once |Av - theta v| <= tolerance * |theta| for all k. Zero runs to the limit, or until
         the Krylov space is exhausted.
     max_iterations : int
-        Most products; at most P are ever needed. Memory is 2 max_iterations P numbers.
+        Most products; at most P are ever needed. Memory is at most 4 P numbers per product made,
+        and 6 P while it grows.
 
     Notes
     -----
@@ -72,21 +74,25 @@ def lanczos(
     iteration goes on until that one has settled too (0 of 60, at no more products in the median).
     """
     q = start / start.norm()
-    basis, images = [], []
+    m, most = 0, min(max_iterations, len(q))
+    basis, images = (q.new_empty(min(FIRST, most), len(q)) for _ in range(2))
+    forms = q.new_empty(most, most, dtype=torch.float64)
     while True:
-        basis.append(q)
-        images.append(operator(q))
-        space, image = torch.stack(basis), torch.stack(images)
-        small = (space @ image.T).double()
+        if m == len(basis):
+            basis, images = (_twice_as_long(rows) for rows in (basis, images))
+        basis[m], images[m] = q, operator(q)
+        m += 1
+        space, image = basis[:m], images[:m]
+        forms[:m, m - 1], forms[m - 1, :m] = space @ image[-1], image @ q
+        small = forms[:m, :m]
         values, vectors = torch.linalg.eigh((small + small.T) / 2)
-        m = len(basis)
         wanted = vectors[:, -k - 1 :].flip(1).T.to(space.dtype)
         theta = values[-k - 1 :].flip(0)
         gaps = (wanted @ image - theta.to(space.dtype)[:, None] * (wanted @ space)).norm(dim=1)
         relative = gaps.double() / theta.abs().clamp(min=torch.finfo(torch.float64).tiny)
         met = relative <= tolerance
         settled = met[:k].all() and (m == len(q) or (m > k and relative[k] <= GUARD * tolerance))
-        rest = images[-1] - (space @ images[-1]) @ space
+        rest = image[-1] - (space @ image[-1]) @ space
         rest = rest - (space @ rest) @ space  # twice is enough
         size = rest.norm()
         exhausted = size <= torch.finfo(q.dtype).eps * values.abs().max() * m or m == len(q)
@@ -107,3 +113,9 @@ def lanczos(
         basis=space,
         images=image,
     )
+
+
+def _twice_as_long(rows: Tensor) -> Tensor:
+    longer = rows.new_empty(2 * len(rows), rows.shape[1])
+    longer[: len(rows)] = rows
+    return longer

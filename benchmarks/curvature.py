@@ -1,6 +1,6 @@
 """Hold the curvature engine against PyHessian and curvlinops; ratios from one run on one machine.
 
-    python benchmarks/curvature.py [--models small_cnn resnet20] [--grid]
+    PYTHONPATH=src python benchmarks/curvature.py [--models small_cnn resnet20] [--grid]
 
 Needs `pip install curvlinops-for-pytorch`. Writes benchmarks/results/curvature.json and .md.
 

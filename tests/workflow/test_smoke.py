@@ -96,6 +96,17 @@ def test_a_run_records_where_it_comes_from(finished):
     assert run["threads"] == 1
 
 
+def test_provenance_counts_the_curvature_under_both_losses(finished):
+    record = json.loads((finished.folder / "paper_figures/smoke/provenance.json").read_text())
+    files = list((finished.folder / "results/smoke").rglob("curvature/*.json"))
+    seconds = {file: json.loads(file.read_text())["seconds"] for file in files}
+    assert len(seconds) == 2 * record["runs"]
+    assert record["curvature_seconds"] == round(sum(seconds.values()), 1)
+    repeated = [t for f, t in seconds.items() if f.match("ce/*/curvature/cross_entropy.json")]
+    assert len(repeated) == 2
+    assert max(repeated) < 0.1
+
+
 def test_a_lost_artifact_is_remade_to_the_bit(finished):
     folder = finished.folder / "results/smoke/small_cnn/focal-2/seed0"
     files = [folder / name for name in ("model.pt", "logits.npz", "history.csv")]

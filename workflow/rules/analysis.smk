@@ -151,6 +151,7 @@ rule provenance:
     input:
         run=expand("{run}/run.json", run=RUN_FOLDERS),
         objective=expand("{run}/curvature/objective.json", run=RUN_FOLDERS),
+        cross_entropy=expand("{run}/curvature/cross_entropy.json", run=RUN_FOLDERS),
         dataset=f"{DATASET}/dataset.json",
     output:
         f"{PAPER}/provenance.json",

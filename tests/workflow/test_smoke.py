@@ -85,6 +85,8 @@ def test_a_run_that_is_followed_ends_where_the_run_itself_ended(finished):
     assert (table["validation_ece"].to_numpy() == last["validation_ece"].to_numpy()).all()
     assert (table.filter(like="trace_") > 0).all(axis=None)
     assert (table["trace_objective"] != table["trace_cross_entropy"]).all()
+    printed = (finished.folder / "paper_figures/smoke/tables/trajectory.md").read_text()
+    assert "Same weights" in printed
 
 
 def test_a_run_records_where_it_comes_from(finished):

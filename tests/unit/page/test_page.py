@@ -185,6 +185,12 @@ def test_captions_name_the_method_that_measured(settings, estimator, figure, wor
     assert others not in caption
 
 
+def test_the_caption_on_trajectories_sets_the_published_correlations_beside(settings):
+    caption = captions.render(TEMPLATE, "trajectory", settings)
+    for words in ("arXiv 2604.20614", ".96", ".97", ".15 (AdamW)", "same weights"):
+        assert words in " ".join(caption.split())
+
+
 def test_the_caption_on_strength_speaks_of_one_hessian(settings):
     caption = captions.render(TEMPLATE, "strength", settings)
     assert "under plain cross-entropy, without the penalty" in caption

@@ -130,6 +130,7 @@ def tables(runs, reliability):
         ),
         "trajectory": pd.DataFrame(
             {"model": model, "objective": objective, "seed": seed, "epoch": epoch}
+            | {"same_weights": seed == 0}
             | dict.fromkeys(plotting.load("trajectory").SHOWN, 0.1 * epoch)
             for model in ("cnn", "resnet")
             for objective in ("ce", "focal-2", "ce-sam-0.05")
@@ -159,6 +160,13 @@ def test_failed_runs_and_other_losses_are_not_drawn(runs):
     focal = common.focal_runs(runs)
     assert len(focal) == 2 * 3 * 3 - 1
     assert focal["gamma"].notna().all()
+
+
+def test_a_followed_run_that_ended_with_other_weights_is_dashed(tables):
+    module = plotting.load("trajectory")
+    figure = module.draw(module.prepare(tables))
+    lines = figure.axes[0].get_lines()
+    assert [line.get_linestyle() for line in lines] == ["-", "--"] * 3
 
 
 def test_strengths_stand_beside_plain_cross_entropy(runs):

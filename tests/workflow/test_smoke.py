@@ -98,6 +98,15 @@ def test_a_run_records_where_it_comes_from(finished):
     assert run["threads"] == 1
 
 
+def test_what_came_of_theory_is_in_one_table(finished):
+    folder = finished.folder / "paper_figures/smoke/tables"
+    table = pd.read_csv(folder / "theory.csv")
+    assert set(table["part"]) == {"bound", "logit_curvature", "posterior"}
+    holds = table.query("measure == 'holds' and case == 'full'")
+    assert holds["value"].eq(1).all()
+    assert "A known posterior" in (folder / "theory.md").read_text()
+
+
 def test_provenance_counts_the_curvature_under_both_losses(finished):
     record = json.loads((finished.folder / "paper_figures/smoke/provenance.json").read_text())
     files = list((finished.folder / "results/smoke").rglob("curvature/*.json"))

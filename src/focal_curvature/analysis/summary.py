@@ -116,6 +116,7 @@ def latex(table: pd.DataFrame) -> str:
         "λmax": r"$\lambda_{\max}$",
         "γ": r"$\gamma$",
         "ρ": r"$\rho$",
+        "Ψ": r"$\Psi$",
         "< 0": "$<$ 0",
     }
     for symbol, command in symbols.items():

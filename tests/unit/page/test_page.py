@@ -185,6 +185,10 @@ def test_captions_name_the_method_that_measured(settings, estimator, figure, wor
     assert others not in caption
 
 
+def test_the_caption_on_the_bound_cites_a_table_that_is_committed(settings):
+    assert "tables/theory.md" in captions.render(TEMPLATE, "bound", settings)
+
+
 def test_the_caption_on_trajectories_sets_the_published_correlations_beside(settings):
     caption = captions.render(TEMPLATE, "trajectory", settings)
     for words in ("arXiv 2604.20614", ".96", ".97", ".15 (AdamW)", "same weights"):

@@ -1,8 +1,11 @@
 """Figures are drawn from their tables alone, and their tables are computed right."""
 
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
+from checkout import ROOT
 
 from focal_curvature import plotting
 from focal_curvature.plotting import common
@@ -153,6 +156,18 @@ def test_each_figure_is_drawn_from_its_table_the_same_twice(figure, tables, tmp_
     assert outputs[0].read_bytes() == outputs[2].read_bytes()
     assert outputs[1].read_bytes() == outputs[3].read_bytes()
     assert outputs[0].read_bytes().startswith(b"%PDF")
+
+
+def test_the_benchmark_prepares_every_figure(runs, reliability, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    scoring = importlib.import_module("scoring")
+    monkeypatch.setattr(scoring, "RUNS", len(runs) + 1)
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    reliability.to_csv(tmp_path / "reliability.csv", index=False)
+    tables = scoring.thousand(tmp_path)
+    assert len(tables["runs"]) == 2 * len(runs)
+    for figure in scoring.FIGURES:
+        assert len(scoring.load(figure).prepare(tables))
 
 
 def test_failed_runs_and_other_losses_are_not_drawn(runs):

@@ -16,7 +16,8 @@ PAGE = results/page.html
 
 reproduce: $(VENV)/installed
 	$(SNAKEMAKE) --cores $(CORES)
-	@[ $(REPORT) -nt results/digits/runs.csv ] || $(SNAKEMAKE) --report $(REPORT)
+	@[ -z "$$(find results/digits/runs.csv paper_figures/digits -newer $(REPORT) 2>&1)" ] || \
+		$(SNAKEMAKE) --report $(REPORT)
 	@echo "Made:"; ls paper_figures/digits/*.p* paper_figures/digits/tables/* $(REPORT)
 
 # Goes on after Snakemake itself was killed, which leaves its lock on the folder behind. Not while

@@ -20,12 +20,15 @@ import netcal.metrics  # noqa: F401  imports are a job's start-up, not the libra
 import numpy as np
 import pandas as pd
 import relplot  # noqa: F401
+import yaml
 from training import RESULTS, machine
 
+from focal_curvature.analysis.claims import judge
 from focal_curvature.calibration import score
 from focal_curvature.plotting import FIGURES, draw, load
 
 SAMPLES, CLASSES, RUNS = 10_000, 100, 1000
+CLAIMS = Path(__file__).parents[1] / "workflow/claims.yaml"
 
 
 def best(work: Callable[[], Any], rounds: int = 5) -> float:
@@ -55,18 +58,20 @@ def repeated(table: pd.DataFrame, copies: int) -> pd.DataFrame:
     )
 
 
+def thousand(results: Path) -> dict[str, pd.DataFrame]:
+    """Tables of an experiment that has as many runs, with the verdicts on them."""
+    found = {name: pd.read_csv(results / f"{name}.csv") for name in ("runs", "reliability")}
+    copies = -(-RUNS // len(found["runs"]))
+    tables = {name: repeated(table, copies) for name, table in found.items()}
+    rules = yaml.safe_load(CLAIMS.read_text())
+    return tables | {"claims": judge(tables["runs"], rules, results.name)}
+
+
 def figures(results: Path) -> dict[str, float]:
     """Seconds to prepare and draw each figure of a thousand runs."""
-    runs = pd.read_csv(results / "runs.csv")
-    reliability = pd.read_csv(results / "reliability.csv")
-    seconds = {}
+    tables, seconds = thousand(results), {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        copies = -(-RUNS // len(runs))
-        tables = {
-            "runs": repeated(runs, copies),
-            "reliability": repeated(reliability, copies),
-        }
         for figure in FIGURES:
 
             def work(figure: str = figure) -> None:

@@ -39,8 +39,8 @@ NUMBERS = """
 ECE in percent (15 bins), before → after temperature scaling, with the mean temperature T. Ours are
 means over seeds with 95% intervals, the published ones are of one run each.
 
-| data | network | accuracy, CE | CE | focal, γ = 3 | ECE floor, CE |
-|---|---|---|---|---|---|
+| data | network | accuracy, CE | CE | focal, γ = 3 | FLSD-53 | ECE floor, CE |
+|---|---|---|---|---|---|---|
 """
 NOT_COMPARABLE = """
 Published: [Mukhoti et al. 2020](https://arxiv.org/abs/2002.09437), CIFAR-10 and CIFAR-100 in full,
@@ -100,12 +100,12 @@ def render_numbers(summaries: Mapping[str, pd.DataFrame], published: pd.DataFram
             found = rows.set_index(["objective", "metric"])[["mean", "high"]]
             lines.append(
                 [experiment, model, _percent(found, "ce", "accuracy")]
-                + [_scaled(found, objective) for objective in ("ce", "focal-3")]
+                + [_scaled(found, objective) for objective in ("ce", "focal-3", "flsd")]
                 + [_percent(found, "ce", "noise_floor")]
             )
     lines += [
-        [f"{row.data} ({row.source})", row.network, "", row.ce, row.focal3, ""]
-        for row in published.itertuples()
+        [f"{row.data} ({row.source})", row.network, "", row.ce, row.focal3, row.flsd, ""]
+        for row in published.fillna("").itertuples()
     ]
     return NUMBERS + "".join(f"| {' | '.join(line)} |\n" for line in lines) + NOT_COMPARABLE
 

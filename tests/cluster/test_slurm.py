@@ -139,8 +139,8 @@ def test_every_job_was_a_slurm_job_and_the_others_completed(finished):
     states = [completed()[number]["JobState"] for number in jobs - set(lost)]
     # Two trainings again; data; curvature and calibration of two cells; the closer look, the
     # trajectory, controls, theory and posterior; tables, provenance and cost; the summary, the
-    # estimators, the trajectory's table, and claims with the figures.
-    assert states == ["COMPLETED"] * (2 + 1 + 4 + 5 + 3 + 4)
+    # estimators, the trajectory's and theory's tables, and claims with the figures.
+    assert states == ["COMPLETED"] * (2 + 1 + 4 + 5 + 3 + 5)
     assert queue() == {}
 
 

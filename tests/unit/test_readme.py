@@ -46,18 +46,32 @@ def test_only_the_section_changes_and_twice_is_once():
     assert once.endswith(TEXT.partition(readme.END)[2])
 
 
+def test_published_numbers_are_those_of_three_losses_before_and_after_scaling():
+    published = pd.read_csv(readme.ROOT / "docs/published.csv")
+    assert published["flsd"].notna().all()
+    lacking = published[published["focal3"].isna()]
+    assert list(zip(lacking["data"], lacking["network"], strict=True)) == [
+        ("CIFAR-100", "ResNet-50")
+    ]
+
+
 def test_numbers_stand_beside_published_ones():
     values = {"accuracy": 0.9, "ece": 0.05, "ece_scaled": 0.012, "noise_floor": 0.01}
     summary = pd.DataFrame(
         [["cnn", "ce", metric, mean, mean + 0.004] for metric, mean in values.items()]
-        + [["cnn", "ce", "temperature", 1.5, 1.6]],
+        + [["cnn", "ce", "temperature", 1.5, 1.6]]
+        + [["cnn", "flsd", *row] for row in (("ece", 0.02, 0.022), ("ece_scaled", 0.01, 0.011))]
+        + [["cnn", "flsd", "temperature", 0.9, 1.0]],
         columns=["model", "objective", "metric", "mean", "high"],
     )
     published = pd.DataFrame(
-        [["A et al.", "CIFAR-10", "ResNet", "4.35 → 1.35 (T 2.5)", "1.48"]],
-        columns=["source", "data", "network", "ce", "focal3"],
+        [["A et al.", "CIFAR-10", "ResNet", "4.35 → 1.35 (T 2.5)", None, "1.55"]],
+        columns=["source", "data", "network", "ce", "focal3", "flsd"],
     )
     table = readme.render_numbers({"mine": summary}, published).splitlines()
-    ours = "| mine | cnn | 90.0 ± 0.4 | 5.0 ± 0.4 → 1.2 ± 0.4 (T 1.5) |  | 1.0 ± 0.4 |"
-    theirs = "| CIFAR-10 (A et al.) | ResNet |  | 4.35 → 1.35 (T 2.5) | 1.48 |  |"
+    ours = (
+        "| mine | cnn | 90.0 ± 0.4 | 5.0 ± 0.4 → 1.2 ± 0.4 (T 1.5) |  "
+        "| 2.0 ± 0.2 → 1.0 ± 0.1 (T 0.9) | 1.0 ± 0.4 |"
+    )
+    theirs = "| CIFAR-10 (A et al.) | ResNet |  | 4.35 → 1.35 (T 2.5) |  | 1.55 |  |"
     assert table.index(theirs) == table.index(ours) + 1

@@ -85,6 +85,8 @@ def test_a_run_that_is_followed_ends_where_the_run_itself_ended(finished):
     assert (table["validation_ece"].to_numpy() == last["validation_ece"].to_numpy()).all()
     assert (table.filter(like="trace_") > 0).all(axis=None)
     assert (table["trace_objective"] != table["trace_cross_entropy"]).all()
+    printed = (finished.folder / "paper_figures/smoke/tables/trajectory.md").read_text()
+    assert "Same weights" in printed
 
 
 def test_a_run_records_where_it_comes_from(finished):
@@ -94,6 +96,26 @@ def test_a_run_records_where_it_comes_from(finished):
     assert run["samples"] == {"train": 100, "validation": 100, "test": 200}
     assert run["seconds"] > 0
     assert run["threads"] == 1
+
+
+def test_what_came_of_theory_is_in_one_table(finished):
+    folder = finished.folder / "paper_figures/smoke/tables"
+    table = pd.read_csv(folder / "theory.csv")
+    assert set(table["part"]) == {"bound", "logit_curvature", "posterior"}
+    holds = table.query("measure == 'holds' and case == 'full'")
+    assert holds["value"].eq(1).all()
+    assert "A known posterior" in (folder / "theory.md").read_text()
+
+
+def test_provenance_counts_the_curvature_under_both_losses(finished):
+    record = json.loads((finished.folder / "paper_figures/smoke/provenance.json").read_text())
+    files = list((finished.folder / "results/smoke").rglob("curvature/*.json"))
+    seconds = {file: json.loads(file.read_text())["seconds"] for file in files}
+    assert len(seconds) == 2 * record["runs"]
+    assert record["curvature_seconds"] == round(sum(seconds.values()), 1)
+    repeated = [t for f, t in seconds.items() if f.match("ce/*/curvature/cross_entropy.json")]
+    assert len(repeated) == 2
+    assert max(repeated) < 0.1
 
 
 def test_a_lost_artifact_is_remade_to_the_bit(finished):

@@ -99,6 +99,30 @@ rule estimators:
         "../scripts/estimators.py"
 
 
+rule theory_table:
+    input:
+        bound=f"{RESULTS}/theory/bound.csv",
+        logit_curvature=f"{RESULTS}/theory/logit_curvature.csv",
+        posterior=f"{RESULTS}/theory/posterior.csv",
+    output:
+        report(f"{PAPER}/tables/theory.csv", caption="../report/theory.rst", category="Tables"),
+        expand(f"{PAPER}/tables/theory.{{format}}", format=TABLE_FORMATS[1:]),
+    log:
+        f"{RESULTS}/logs/theory_table.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/theory_table.tsv"
+    group:
+        "paper"
+    conda:
+        "../../environment.yml"
+    params:
+        sources=sources("analysis.theory_table", "analysis.summary"),
+    message:
+        "Gather what came of theory in one table"
+    script:
+        "../scripts/theory_table.py"
+
+
 rule trajectory_table:
     input:
         tables=TRAJECTORY_TABLES,
@@ -151,6 +175,7 @@ rule provenance:
     input:
         run=expand("{run}/run.json", run=RUN_FOLDERS),
         objective=expand("{run}/curvature/objective.json", run=RUN_FOLDERS),
+        cross_entropy=expand("{run}/curvature/cross_entropy.json", run=RUN_FOLDERS),
         dataset=f"{DATASET}/dataset.json",
     output:
         f"{PAPER}/provenance.json",

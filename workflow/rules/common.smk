@@ -102,18 +102,14 @@ if config["geometry"]:
 FOCAL_RUNS = [
     f"{RESULTS}/{folder}" for folder, run in RUNS.items() if run.objective.gamma is not None
 ]
-THEORY_TABLES, THEORY_SCORES, CONTROL_RUNS, CONTROL_TABLES = [], [], [], []
+THEORY_TABLES, CONTROL_RUNS, CONTROL_TABLES = [], [], []
 if config["theory"]:
+    TABLES += ["theory"]
     FIGURES += plotting.THEORY_FIGURES
     THEORY_TABLES = expand(
         "{folder}/theory/{table}.csv",
         folder=RESULTS,
         table=["predictions", "posterior_points", "posterior_plane"],
-    )
-    THEORY_SCORES = expand(
-        "{folder}/theory/{table}.csv",
-        folder=RESULTS,
-        table=["bound", "logit_curvature", "posterior"],
     )
 if config["controls"]:
     FIGURES += plotting.CONTROL_FIGURES

@@ -11,7 +11,10 @@ from focal_curvature.files import read_json, write_json
 def main(snakemake):
     runs, curvatures = (
         [read_json(Path(file)) for file in files]
-        for files in (snakemake.input.run, snakemake.input.objective)
+        for files in (
+            snakemake.input.run,
+            [*snakemake.input.objective, *snakemake.input.cross_entropy],
+        )
     )
     dataset = read_json(Path(snakemake.input.dataset))
     write_json(Path(snakemake.output[0]), cost.provenance(runs, curvatures, dataset))

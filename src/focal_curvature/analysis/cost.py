@@ -16,7 +16,9 @@ def provenance(
     Parameters
     ----------
     runs, curvatures : sequence of mappings
-        Contents of every ``run.json`` and ``curvature/objective.json``.
+        Contents of every ``run.json``, and of every ``curvature/objective.json`` and
+        ``curvature/cross_entropy.json``; of a run of cross-entropy the second repeats the first,
+        and says that this took no time.
     dataset : mapping
         Content of ``dataset.json``.
 

@@ -101,8 +101,8 @@ def _correlation(
     sign = 1 if claim["direction"] == "rises" else -1
     claimed = sorted((sign * found.low, sign * found.high))
     half = (found.high - found.low) / 2
-    unsettled = INCONCLUSIVE, f"not significant; the interval's half-width is {half:.2f}"
-    otherwise = unsettled
+    width = f"the interval's half-width is {half:.2f}"
+    otherwise = INCONCLUSIVE, f"not significant; {width}"
     if claimed[1] < claim["smallest_effect"]:
         least = claim["smallest_effect"]
         otherwise = CONTRADICTED, f"the interval excludes a claimed effect of {least:g} or more"
@@ -112,7 +112,8 @@ def _correlation(
         significant = otherwise = (
             INCONCLUSIVE,
             f"ECE differs by {100 * abs(difference):.1f} points between runs of high and low "
-            f"{x.partition('_')[0]}, below its noise floor of {100 * focal[floor].mean():.1f}",
+            f"{x.partition('_')[0]}, below its noise floor of {100 * focal[floor].mean():.1f}; "
+            f"{width}",
         )
     elif claimed[0] > 0:
         significant = SUPPORTED, "significant in the claimed direction"
@@ -170,18 +171,14 @@ def _two_lines(
         significant = SUPPORTED, "both lines go as a U has it, significantly"
         change = valley.change
     floor = focal[_floor(y)].mean()
+    width = f"its interval's half-width is {50 * (numbers[2] - numbers[1]):.1f} points"
     if change < floor:
         significant = (
             INCONCLUSIVE,
             f"ECE changes by {100 * change:.1f} points along a line, below its noise floor of "
-            f"{100 * floor:.1f}",
+            f"{100 * floor:.1f}; {width}",
         )
-    half = 50 * (numbers[2] - numbers[1])
-    otherwise = (
-        INCONCLUSIVE,
-        f"a line does not go significantly as a U has it; its interval's half-width is {half:.1f} "
-        "points",
-    )
+    otherwise = INCONCLUSIVE, f"a line does not go significantly as a U has it; {width}"
     return Evidence(otherwise, significant, *numbers, seeds, len(focal))
 
 
@@ -267,23 +264,25 @@ def _intervention(
     else:
         best, p = min(counting or tested, key=lambda found: found[0].difference[0])
     mean, low, high = best.difference
-    half = f"the interval's half-width is {50 * (high - low):.1f}"
+    width = f"the interval's half-width is {50 * (high - low):.1f} points"
     significant = None
     if not counting:
-        otherwise = INCONCLUSIVE, f"no strength lowered the {claim['measure']} at equal accuracy"
+        reason = f"no strength lowered the {claim['measure']} at equal accuracy; {width}"
+        otherwise = INCONCLUSIVE, reason
     elif best.reference - best.floor < least:
         otherwise = (
             INCONCLUSIVE,
             f"cross-entropy's ECE of {100 * best.reference:.1f}% leaves no room above its noise "
-            f"floor of {100 * best.floor:.1f}%",
+            f"floor of {100 * best.floor:.1f}%; {width}",
         )
     else:
-        otherwise = INCONCLUSIVE, f"no significant reduction; {half} points"
+        otherwise = INCONCLUSIVE, f"no significant reduction; {width}"
         if effective:
             significant = SUPPORTED, f"{best.objective} lowers ECE beyond its noise floor"
         elif mean < -least:
             floor = f"{100 * best.floor:.1f}"
-            significant = INCONCLUSIVE, f"the reduction is below the noise floor of {floor} points"
+            reason = f"the reduction is below the noise floor of {floor} points; {width}"
+            significant = INCONCLUSIVE, reason
         narrow = [arm for arm, _ in counting if arm.difference[2] - arm.difference[1] <= 2 * least]
         if narrow and all(arm.difference[1] > -least for arm in narrow):
             reason = f"the intervals exclude a reduction of {100 * least:.1f} points"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +13,27 @@ from focal_curvature.files import write_atomically
 
 CELL = ["model", "objective", "gamma"]
 
-# What the printed table shows, with its heading and the factor to its unit.
+# What the printed tables show, with its heading and the factor to its unit: two tables, as one of
+# all columns is too wide for a page.
 PRINTED = {
-    "accuracy": ("Accuracy (%)", 100),
-    "ece": ("ECE (%)", 100),
-    "ece_scaled": ("ECE, scaled (%)", 100),
-    "noise_floor": ("ECE floor (%)", 100),
-    "confidence_gap": ("Confidence gap (%)", 100),
-    "nll": ("NLL (nats)", 1),
-    "temperature": ("T", 1),
-    "top_eigenvalue_objective": ("λmax, objective", 1),
-    "top_eigenvalue_cross_entropy": ("λmax, CE", 1),
-    "trace_objective": ("Trace, objective", 1),
-    "trace_cross_entropy": ("Trace, CE", 1),
+    "Scores": {
+        "accuracy": ("Accuracy (%)", 100),
+        "ece": ("ECE (%)", 100),
+        "ece_scaled": ("ECE, scaled (%)", 100),
+        "noise_floor": ("ECE floor (%)", 100),
+        "confidence_gap": ("Confidence gap (%)", 100),
+        "nll": ("NLL (nats)", 1),
+        "temperature": ("T", 1),
+    },
+    "Curvature": {
+        "top_eigenvalue_objective": ("λmax, objective", 1),
+        "top_eigenvalue_cross_entropy": ("λmax, CE", 1),
+        "trace_objective": ("Trace, objective", 1),
+        "trace_cross_entropy": ("Trace, CE", 1),
+        "trace_gauss_newton_cross_entropy": ("Trace, Gauss-Newton, CE", 1),
+        "adaptive_sharpness_objective": ("Adaptive sharpness, objective", 1),
+        "adaptive_sharpness_cross_entropy": ("Adaptive sharpness, CE", 1),
+    },
 }
 
 
@@ -74,18 +82,22 @@ def by_cell(runs: pd.DataFrame, metrics: Sequence[str], keys: Sequence[str] = CE
     return pd.DataFrame(rows, columns=[*keys, "metric", "mean", "low", "high", "n"])
 
 
-def printed(summary: pd.DataFrame) -> pd.DataFrame:
-    """Lay a summary out for print: a row per cell, "mean ± half width" per metric, n last."""
-    rows = []
+def printed(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Lay a summary out for print: a table per title of ``PRINTED``.
+
+    A row per cell, "mean ± half width" per metric, n last.
+    """
+    rows: dict[str, list[dict[str, object]]] = {title: [] for title in PRINTED}
     for (model, objective), group in summary.groupby(["model", "objective"], sort=False):
         found = group.set_index("metric")
-        row = {"Model": model, "Objective": objective}
-        for metric, (heading, factor) in PRINTED.items():
-            if metric in found.index:
-                mean, high = found.loc[metric, ["mean", "high"]] * factor
-                row[heading] = _value(mean, high - mean)
-        rows.append(row | {"n": int(group["n"].max())})
-    return pd.DataFrame(rows)
+        for title, metrics in PRINTED.items():
+            row = {"Model": model, "Objective": objective}
+            for metric, (heading, factor) in metrics.items():
+                if metric in found.index:
+                    mean, high = found.loc[metric, ["mean", "high"]] * factor
+                    row[heading] = _value(mean, high - mean)
+            rows[title].append(row | {"n": int(group["n"].max())})
+    return {title: pd.DataFrame(part) for title, part in rows.items()}
 
 
 def _value(mean: float, half: float) -> str:
@@ -104,6 +116,7 @@ def latex(table: pd.DataFrame) -> str:
         "λmax": r"$\lambda_{\max}$",
         "γ": r"$\gamma$",
         "ρ": r"$\rho$",
+        "Ψ": r"$\Psi$",
         "< 0": "$<$ 0",
     }
     for symbol, command in symbols.items():
@@ -111,21 +124,40 @@ def latex(table: pd.DataFrame) -> str:
     return text
 
 
-def write(table: pd.DataFrame, printed: pd.DataFrame, outputs: Sequence[Path]) -> None:
+def _markdown(table: pd.DataFrame) -> str:
+    return table.to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def _html(table: pd.DataFrame) -> str:
+    return table.to_html(index=False, border=0) + "\n"
+
+
+def write(
+    table: pd.DataFrame,
+    printed: pd.DataFrame | Mapping[str, pd.DataFrame],
+    outputs: Sequence[Path],
+) -> None:
     """Write a table as CSV, in full, and as printed in Markdown, LaTeX and HTML.
 
     Parameters
     ----------
-    table, printed : DataFrame
-        All numbers, and the strings laid out for print.
+    table : DataFrame
+        All numbers.
+    printed : DataFrame or mapping
+        The strings laid out for print; several tables by their titles.
     outputs : sequence of Path
         Files; the suffix says the format.
     """
+    parts = printed if isinstance(printed, Mapping) else {"": printed}
+
+    def joined(title: str, text: Callable[[pd.DataFrame], str]) -> str:
+        return "\n".join((title.format(t) if t else "") + text(p) for t, p in parts.items())
+
     formats = {
         ".csv": lambda: table.to_csv(index=False),
-        ".md": lambda: printed.to_markdown(index=False, disable_numparse=True) + "\n",
-        ".tex": lambda: latex(printed),
-        ".html": lambda: printed.to_html(index=False, border=0) + "\n",
+        ".md": lambda: joined("**{}**\n\n", _markdown),
+        ".tex": lambda: joined("% {}\n", latex),
+        ".html": lambda: joined("<h2>{}</h2>\n", _html),
     }
     for output in outputs:
         with write_atomically(output) as stream:

@@ -14,7 +14,7 @@ MEASURES = {
     "trace_objective": "Trace, objective",
 }
 SPLITS = ("train", "validation")
-KEYS = ["model", "objective", "seed"]
+KEYS = ["model", "objective", "seed", "same_weights"]
 
 
 def correlations(table: pd.DataFrame) -> pd.DataFrame:
@@ -23,7 +23,9 @@ def correlations(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        A row per run and epoch: `KEYS`, the keys of `MEASURES` (nats), ``<split>_ece``.
+        A row per run and epoch: `KEYS` (the last: whether the run, trained once more to be
+        followed, ended with the weights of the run itself, to the bit), the keys of `MEASURES`
+        (nats), ``<split>_ece``.
 
     Returns
     -------
@@ -45,7 +47,8 @@ def correlations(table: pd.DataFrame) -> pd.DataFrame:
 def printed(table: pd.DataFrame) -> pd.DataFrame:
     """Lay the correlations out for print: a row per run and split, a column per measure."""
     rows = []
-    for (model, objective, seed, split), group in table.groupby([*KEYS, "split"], sort=False):
+    for key, group in table.groupby([*KEYS, "split"], sort=False):
+        model, objective, seed, same, split = key
         found = group.set_index("measure")["r"]
         rows.append(
             {"Model": model, "Objective": objective, "Seed": seed, "ECE of": split}
@@ -53,6 +56,6 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
                 heading: "-" if np.isnan(found[measure]) else f"{found[measure]:+.2f}"
                 for measure, heading in MEASURES.items()
             }
-            | {"n": int(group["n"].min())}
+            | {"n": int(group["n"].min()), "Same weights": "yes" if same else "no"}
         )
     return pd.DataFrame(rows)

@@ -201,12 +201,14 @@ def _results(experiments: Sequence[Experiment]) -> Table:
     for experiment in experiments:
         groups = experiment.summary.groupby(summary.CELL, sort=False, dropna=False)
         for (model, objective, gamma), group in groups:
-            texts = summary.printed(group).iloc[0]
+            parts = summary.printed(group).values()
+            texts = {heading: text for part in parts for heading, text in part.iloc[0].items()}
             means = group.set_index("metric")["mean"]
             found.append((experiment.name, model, objective, gamma, texts, means))
     metrics = {
         metric: heading
-        for metric, (heading, _) in summary.PRINTED.items()
+        for part in summary.PRINTED.values()
+        for metric, (heading, _) in part.items()
         if any(metric in means.index for *_, means in found)
     }
     rows = []

@@ -19,12 +19,18 @@ SHOWN = {
 
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a row per run and measured epoch: model, objective, seed, epoch, columns of SHOWN."""
-    return tables["trajectory"][["model", "objective", "seed", "epoch", *SHOWN]]
+    """Return a row per run and measured epoch.
+
+    Columns: model, objective, seed, same_weights, epoch, and those of SHOWN.
+    """
+    return tables["trajectory"][["model", "objective", "seed", "same_weights", "epoch", *SHOWN]]
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw a row of panels per quantity, a column per model, a line per run."""
+    """Draw a row of panels per quantity, a column per model, a line per run.
+
+    Dashed: the run ended with other weights than the one that it repeats.
+    """
     models = list(data["model"].unique())
     # In the order of the configuration: by gamma, where that is how they are listed.
     palette = gamma_colours(list(data["objective"].unique()))
@@ -37,7 +43,7 @@ def draw(data: pd.DataFrame) -> Figure:
                 ax.plot(
                     run["epoch"],
                     factor * run[column],
-                    "o-",
+                    "o-" if run["same_weights"].all() else "o--",
                     ms=2.5,
                     color=palette[objective],
                     label=objective,

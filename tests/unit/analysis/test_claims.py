@@ -139,6 +139,8 @@ def test_differences_below_the_noise_floor_support_nothing():
     assert found["p_holm"] < 0.05
     assert found["verdict"] == "inconclusive"
     assert "noise floor" in found["reason"]
+    half = (found["high"] - found["low"]) / 2
+    assert found["reason"].endswith(f"the interval's half-width is {half:.2f}")
 
 
 def test_a_best_level_of_the_trace_is_found_and_a_monotone_relation_has_none():
@@ -146,6 +148,10 @@ def test_a_best_level_of_the_trace_is_found_and_a_monotone_relation_has_none():
     row = judged(bowl).loc[("c2_best_level", "objective", "cnn")]
     assert row["verdict"] == "supported"
     assert 0 < row["low"] < row["estimate"] < row["high"]
+    row = judged(bowl.assign(noise_floor=0.2)).loc[("c2_best_level", "objective", "cnn")]
+    assert row["verdict"] == "inconclusive"
+    assert "below its noise floor of 20.0" in row["reason"]
+    assert row["reason"].endswith(half_width(row).removeprefix("the"))
     steep = experiment(trace=falling, ece=lambda g, t, n: 0.2 - 0.03 * g + 0.002 * n)
     verdicts = judged(steep).loc[("c2_best_level", "objective"), "verdict"]
     assert set(verdicts) == {"inconclusive"}
@@ -175,6 +181,11 @@ def test_a_penalty_is_judged_at_equal_accuracy_and_a_lower_trace(arm, verdict, w
     row = judged(penalised(experiment(), **arm)).loc[(*C3, "cnn")]
     assert row["verdict"] == verdict
     assert words in row["reason"]
+    assert (half_width(row) in row["reason"]) == (verdict == "inconclusive")
+
+
+def half_width(row):
+    return f"the interval's half-width is {50 * (row['high'] - row['low']):.1f} points"
 
 
 def test_a_reduction_below_the_noise_floor_is_neither_an_effect_nor_none():
@@ -182,7 +193,9 @@ def test_a_reduction_below_the_noise_floor_is_neither_an_effect_nor_none():
     row = judged(penalised(runs, ece=-0.012)).loc[(*C3, "cnn")]
     assert row["p_holm"] < 0.05
     assert row["verdict"] == "inconclusive"
-    assert row["reason"] == "the reduction is below the noise floor of 2.0 points"
+    assert row["reason"] == (
+        f"the reduction is below the noise floor of 2.0 points; {half_width(row)}"
+    )
 
 
 def test_a_noisy_strength_does_not_hide_one_that_works():
@@ -232,6 +245,7 @@ def test_where_cross_entropy_is_calibrated_a_penalty_cannot_help():
     row = judged(penalised(runs)).loc[(*C3, "cnn")]
     assert row["verdict"] == "inconclusive"
     assert "no room" in row["reason"]
+    assert row["reason"].endswith(half_width(row))
 
 
 def test_without_the_arms_a_claim_is_not_tested():

@@ -50,8 +50,27 @@ def test_summary_leaves_diverged_runs_out_and_counts_the_rest(runs):
     assert list(found["n"]) == [2, 1, 1]
 
 
+def test_printed_summary_shows_every_measure_of_curvature(runs, tmp_path):
+    shown = {
+        "trace_gauss_newton_cross_entropy": "Trace, Gauss-Newton, CE",
+        "adaptive_sharpness_objective": "Adaptive sharpness, objective",
+        "adaptive_sharpness_cross_entropy": "Adaptive sharpness, CE",
+    }
+    table = summary.by_cell(runs.assign(**dict.fromkeys(shown, 2.0)), ["ece", *shown])
+    printed = summary.printed(table)
+    assert list(printed["Curvature"]) == ["Model", "Objective", *shown.values(), "n"]
+    assert (printed["Curvature"][list(shown.values())] == "2").all(axis=None)
+    outputs = [tmp_path / f"summary.{suffix}" for suffix in ("csv", "md", "tex")]
+    summary.write(table, printed, outputs)
+    _, markdown, latex = (file.read_text() for file in outputs)
+    assert markdown.startswith("**Scores**\n\n| Model ")
+    assert "|\n\n**Curvature**\n\n| Model " in markdown
+    assert latex.startswith("% Scores\n\\begin{tabular}")
+    assert "\\end{tabular}\n\n% Curvature\n\\begin{tabular}" in latex
+
+
 def test_printed_table_gives_value_unit_and_n(runs):
-    printed = summary.printed(summary.by_cell(runs, ["ece"]))
+    printed = summary.printed(summary.by_cell(runs, ["ece"]))["Scores"]
     assert list(printed.columns) == ["Model", "Objective", "ECE (%)", "n"]
     assert printed["ECE (%)"][0] == "20 ± 127"  # t(1) is 12.7
     assert printed["ECE (%)"][1] == "40"

@@ -11,6 +11,7 @@ def table():
     generator = np.random.default_rng(0)
     return pd.DataFrame(
         {"model": "cnn", "objective": objective, "seed": 0, "epoch": epoch}
+        | {"same_weights": objective == "ce"}
         | {measure: generator.lognormal() for measure in trajectory.MEASURES}
         | {f"{split}_ece": generator.uniform() for split in trajectory.SPLITS}
         for objective in ("ce", "focal-2")
@@ -38,3 +39,9 @@ def test_what_is_not_known_or_does_not_vary_has_no_correlation(table):
     printed = trajectory.printed(trajectory.correlations(table))
     assert (printed[trajectory.MEASURES[second]] == "-").all()
     assert list(printed["n"]) == [3, 3, 4, 4]
+
+
+def test_a_run_that_ended_with_other_weights_is_told(table):
+    found = trajectory.correlations(table)
+    assert (found["same_weights"] == (found["objective"] == "ce")).all()
+    assert list(trajectory.printed(found)["Same weights"]) == ["yes", "yes", "no", "no"]

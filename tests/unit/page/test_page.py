@@ -152,15 +152,53 @@ def test_a_folder_that_there_is_not_is_named(tmp_path):
         made(tmp_path / "nowhere")
 
 
-def test_captions_state_the_settings_of_the_experiment():
+TEMPLATE = (ROOT / "workflow/report/figure.rst").read_text()
+
+
+@pytest.fixture
+def settings():
     schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
-    settings = config.load(yaml.safe_load((ROOT / "config.yaml").read_text()), schema)
-    settings["curvature"]["probes"] = 77
-    template = (ROOT / "workflow/report/figure.rst").read_text()
-    caption = captions.render(template, "trace", settings)
+    return config.load(yaml.safe_load((ROOT / "config.yaml").read_text()), schema)
+
+
+def test_captions_state_the_settings_of_the_experiment(settings):
+    settings["curvature"] |= {"estimator": "pyhessian", "probes": 77}
+    caption = captions.render(TEMPLATE, "trace", settings)
     assert caption.startswith("<p><strong>Hessian trace")
     assert "77 Rademacher probes" in caption
-    assert captions.render(template, "unheard_of", settings) == ""
+    assert captions.render(TEMPLATE, "unheard_of", settings) == ""
+
+
+@pytest.mark.parametrize(
+    ("estimator", "figure", "words", "others"),
+    [
+        ("pyhessian", "top_eigenvalue", "power iteration", "Lanczos"),
+        ("pyhessian", "trace", "Hutchinson's method with 32", "exact"),
+        ("engine", "top_eigenvalue", "Lanczos", "power iteration"),
+        ("engine", "trace", "exact for ReLU networks", "Hutchinson's method with 32"),
+    ],
+)
+def test_captions_name_the_method_that_measured(settings, estimator, figure, words, others):
+    settings["curvature"]["estimator"] = estimator
+    caption = " ".join(captions.render(TEMPLATE, figure, settings).split())
+    assert words in caption
+    assert others not in caption
+
+
+def test_the_caption_on_the_bound_cites_a_table_that_is_committed(settings):
+    assert "tables/theory.md" in captions.render(TEMPLATE, "bound", settings)
+
+
+def test_the_caption_on_trajectories_sets_the_published_correlations_beside(settings):
+    caption = captions.render(TEMPLATE, "trajectory", settings)
+    for words in ("arXiv 2604.20614", ".96", ".97", ".15 (AdamW)", "same weights"):
+        assert words in " ".join(caption.split())
+
+
+def test_the_caption_on_strength_speaks_of_one_hessian(settings):
+    caption = captions.render(TEMPLATE, "strength", settings)
+    assert "under plain cross-entropy, without the penalty" in caption
+    assert "training objective" not in caption
 
 
 def test_captions_need_neither_data_nor_every_setting(monkeypatch, tmp_path, caplog):
@@ -170,7 +208,7 @@ def test_captions_need_neither_data_nor_every_setting(monkeypatch, tmp_path, cap
     del settings["geometry"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     monkeypatch.chdir(tmp_path)
-    assert "32 Rademacher probes" in captions.caption("moved", "trace")
+    assert "exact for ReLU networks" in captions.caption("moved", "trace")
     assert captions.caption("moved", "spectrum") == ""
     assert captions.caption("unnamed", "trace") == ""
     assert ["spectrum" in caplog.messages[0], "unnamed" in caplog.messages[1]] == [True, True]

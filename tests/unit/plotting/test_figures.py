@@ -1,8 +1,11 @@
 """Figures are drawn from their tables alone, and their tables are computed right."""
 
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
+from checkout import ROOT
 
 from focal_curvature import plotting
 from focal_curvature.plotting import common
@@ -130,6 +133,7 @@ def tables(runs, reliability):
         ),
         "trajectory": pd.DataFrame(
             {"model": model, "objective": objective, "seed": seed, "epoch": epoch}
+            | {"same_weights": seed == 0}
             | dict.fromkeys(plotting.load("trajectory").SHOWN, 0.1 * epoch)
             for model in ("cnn", "resnet")
             for objective in ("ce", "focal-2", "ce-sam-0.05")
@@ -154,11 +158,30 @@ def test_each_figure_is_drawn_from_its_table_the_same_twice(figure, tables, tmp_
     assert outputs[0].read_bytes().startswith(b"%PDF")
 
 
+def test_the_benchmark_prepares_every_figure(runs, reliability, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    scoring = importlib.import_module("scoring")
+    monkeypatch.setattr(scoring, "RUNS", len(runs) + 1)
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    reliability.to_csv(tmp_path / "reliability.csv", index=False)
+    tables = scoring.thousand(tmp_path)
+    assert len(tables["runs"]) == 2 * len(runs)
+    for figure in scoring.FIGURES:
+        assert len(scoring.load(figure).prepare(tables))
+
+
 def test_failed_runs_and_other_losses_are_not_drawn(runs):
     runs.loc[0, "status"] = "diverged"
     focal = common.focal_runs(runs)
     assert len(focal) == 2 * 3 * 3 - 1
     assert focal["gamma"].notna().all()
+
+
+def test_a_followed_run_that_ended_with_other_weights_is_dashed(tables):
+    module = plotting.load("trajectory")
+    figure = module.draw(module.prepare(tables))
+    lines = figure.axes[0].get_lines()
+    assert [line.get_linestyle() for line in lines] == ["-", "--"] * 3
 
 
 def test_strengths_stand_beside_plain_cross_entropy(runs):

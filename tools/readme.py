@@ -28,7 +28,7 @@ against a claim.
 FOOT = """
 In bold the verdict for all models; below it each model's (✓ supported, ✗ contradicted,
 ? inconclusive), its effect (ρ: Spearman's correlation; points: percentage points of ECE) and the
-effect's 95% interval.
+effect's 95% interval. *At equal accuracy* means not worse by `accuracy_margin`, one point.
 
 """
 

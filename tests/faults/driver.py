@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow/scripts")]
 os.environ["PYTHONUNBUFFERED"] = "1"
 
+import torch  # noqa: E402
+
 from focal_curvature import curvature, training  # noqa: E402, F401
 from focal_curvature.curvature import pyhessian_adapter  # noqa: E402, F401
 from focal_curvature.data import arrays, digits, splits  # noqa: E402
@@ -231,6 +233,21 @@ def kill(bench, times):
     }
 
 
+def deadly(number, when):
+    """Return what lets a process die at one of its writes, before or after the file's name."""
+    replace, calls = Path.replace, itertools.count(1)
+
+    def dying(self, target):
+        at = next(calls)
+        if at == number and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(self, target)
+        if at == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return lambda: setattr(Path, "replace", dying)
+
+
 def writes(bench, when):
     """Kill a run at each of its writes in turn, before or after the file gets its name."""
     settings = {"epochs": 3, "evaluate_every": 1}
@@ -238,23 +255,39 @@ def writes(bench, when):
     results = []
     for number in itertools.count(1):
         job, folder = bench.train(f"write{number}", **settings), bench.run(f"write{number}")
-        replace, calls = Path.replace, itertools.count(1)
-
-        def deadly(self, target, replace=replace, calls=calls, number=number):
-            at = next(calls)
-            if at == number and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(self, target)
-            if at == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        if end(start(job, lambda deadly=deadly: setattr(Path, "replace", deadly))) == 0:
+        if end(start(job, deadly(number, when))) == 0:
             return results
         whole = [name for name in names(folder) if not name.startswith(".")]
         assert end(start(job)) == 0, screen(job)
-        same = bits(folder) == expected
-        results.append({"found": whole, "identical": same, "left": names(folder)})
+        results.append(
+            {
+                "found": whole,
+                "resumed": resumed(folder),
+                "identical": bits(folder) == expected,
+                "left": names(folder),
+            }
+        )
         shutil.rmtree(folder)
+
+
+def changed(bench):
+    """Kill a run after its first checkpoint and start it in other circumstances, or in none."""
+
+    def bins(job):
+        job[1].params.bins = 10
+
+    def version(job):
+        torch.__version__ += ".other"
+
+    results = {}
+    for change in (None, bins, version):
+        name = change.__name__ if change else "nothing"
+        job = bench.train(name, epochs=2)
+        assert end(start(job, deadly(1, "after"))) == -signal.SIGKILL
+        before = (lambda job=job, change=change: change(job)) if change else lambda: None
+        assert end(start(job, before)) == 0, screen(job)
+        results[name] = resumed(bench.run(name))
+    return results
 
 
 def terminate(bench, times):

@@ -35,8 +35,15 @@ def test_a_run_killed_at_each_of_its_writes_ends_with_the_same_bits(tmp_path, wh
     assert len(found) == 6
     assert all(case["identical"] for case in found)
     assert all(case["left"] == OUTPUTS for case in found)
+    # What is lost is what the last checkpoint does not have, also while the outputs are written.
+    first = [0] if when == "before" else []
+    assert [case["resumed"] for case in found] == [*first, 1, 2, 2, 2, 2, 2][:6]
     # The record comes last: where it is, everything is.
     assert [set(OUTPUTS) <= set(case["found"]) for case in found] == [False] * 5 + [when == "after"]
+
+
+def test_a_checkpoint_made_with_other_bins_or_versions_is_not_used(tmp_path):
+    assert drive(tmp_path, "changed") == {"nothing": 1, "bins": 0, "version": 0}
 
 
 def test_a_run_that_is_asked_to_stop_keeps_its_work_and_says_so(tmp_path):

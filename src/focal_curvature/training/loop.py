@@ -171,7 +171,7 @@ def train(
     bins : int
         Bins of the history's calibration error.
     checkpoint : Path, optional
-        Where to keep one; removed at the end.
+        Where to keep one. It stays, for whoever writes the outcome to remove when that is done.
     checkpoint_seconds : float
         Least time between two of them.
     fingerprint : str
@@ -256,8 +256,6 @@ def train(
         except DivergenceError as error:
             reason = str(error)
             logger.error("%s: diverged: %s", spec.folder, reason)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return outcome_of(reason, weights, history, logits, tensors, parameters, start)

@@ -138,7 +138,8 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monke
     assert resumed.resumed_from == 2
     assert same(resumed.weights, undisturbed.weights)
     assert resumed.history == undisturbed.history
-    assert not checkpoint.exists()
+    # Until the outcome is on disk, it is what a killed job can go on from.
+    assert checkpoint.exists()
 
 
 @pytest.mark.parametrize("name", REGULARISERS)
@@ -189,13 +190,15 @@ def test_a_run_blown_up_by_its_penalty_names_the_penalty(data):
 
 
 @pytest.mark.parametrize("content", ["foreign", "damaged"])
-def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(data, tmp_path, content):
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(data, tmp_path, caplog, content):
     checkpoint = tmp_path / "checkpoint.pt"
     save_weights(checkpoint, {"fingerprint": "other", "epoch": 3})
     if content == "damaged":
         checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     outcome = train(spec(), data, bins=15, checkpoint=checkpoint, fingerprint="mine")
     assert outcome.resumed_from == 0
+    told = [line for line in caplog.messages if "training starts anew" in line]
+    assert len(told) == (content == "damaged")
     assert same(outcome.weights, train(spec(), data, bins=15).weights)
 
 

@@ -26,7 +26,7 @@ import torch  # noqa: E402
 from focal_curvature import curvature, training  # noqa: E402, F401
 from focal_curvature.curvature import pyhessian_adapter  # noqa: E402, F401
 from focal_curvature.data import arrays, digits, splits  # noqa: E402
-from focal_curvature.files import sha256  # noqa: E402
+from focal_curvature.files import exclusive, sha256  # noqa: E402
 from focal_curvature.runs import Objective, RunSpec  # noqa: E402
 
 training.deterministic(1)  # imports more of torch
@@ -120,20 +120,20 @@ class Bench:
             log=[str(self.folder / f"{name}.log")],
         )
 
-    def curvature(self, name, into, **settings):
-        """Describe the job that measures a run's curvature."""
-        run = self.run(name)
+    def curvature(self, name, into, more=(), **settings):
+        """Describe the job that measures the curvature of a run, or of more."""
+        runs = [self.run(run) for run in (name, *more)]
         return "curvature", SimpleNamespace(
             rule="curvature",
             input=Files(
                 dataset=self.data,
                 splits=self.splits,
-                model=[str(run / "model.pt")],
-                run=[str(run / "run.json")],
+                model=[str(run / "model.pt") for run in runs],
+                run=[str(run / "run.json") for run in runs],
             ),
             output=Files(
-                objective=[str(run / into / "objective.json")],
-                cross_entropy=[str(run / into / "cross_entropy.json")],
+                objective=[str(run / into / "objective.json") for run in runs],
+                cross_entropy=[str(run / into / "cross_entropy.json") for run in runs],
             ),
             params=SimpleNamespace(settings={"split": "train", "samples": None} | settings),
             config={"device": "cpu"},
@@ -346,6 +346,30 @@ def twins(bench):
     two = start(second)
     codes = [end(one), end(two)]
     return {"codes": codes, "screen": screen(second), "fresh": bits(bench.run("twins")) == expected}
+
+
+def locked(bench):
+    """Measure two runs in one job while another process has the folder of the second."""
+    for name in ("one", "two"):
+        job = bench.train(name, epochs=1)
+        assert end(start(job)) == 0, screen(job)
+    settings = {"estimator": "pyhessian", "samples": 50, "probes": 2, "max_iterations": 2}
+    job = bench.curvature("one", "curvature", more=["two"], **settings)
+    held = bench.folder / "held"
+    other = os.fork()
+    if not other:
+        with exclusive(bench.run("two") / "curvature"):
+            held.touch()
+            time.sleep(60)
+        os._exit(0)
+    until(held.exists)
+    pid = start(job)
+    log, waiting = Path(job[1].log[0]), "waiting for another process"
+    until(lambda: log.exists() and waiting in log.read_text())
+    before = names(bench.run("one") / "curvature")
+    os.kill(other, signal.SIGKILL)
+    end(other)
+    return {"before": before, "code": end(pid), "after": names(bench.run("two") / "curvature")}
 
 
 def limit(megabytes):

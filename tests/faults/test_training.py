@@ -72,6 +72,13 @@ def test_a_job_that_outlived_its_workflow_does_not_overwrite_its_successor(tmp_p
     assert found["fresh"]
 
 
+def test_a_curvature_job_waits_for_the_folders_of_all_its_runs(tmp_path):
+    found = drive(tmp_path, "locked")
+    assert found["before"] == []
+    assert found["code"] == 0
+    assert found["after"] == ["cross_entropy.json", "objective.json"]
+
+
 def test_where_memory_is_short_a_job_says_what_to_change(tmp_path):
     found = drive(tmp_path, "memory")
     assert found["train"]["code"] == 1

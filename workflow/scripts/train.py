@@ -135,7 +135,8 @@ def traces_along(spec, data):
     samples = spec.training.get("trace_samples")
     if samples is None:
         return lambda *_: {}
-    chosen, loss = tensors.subset(data.splits["train"], samples).split, build_loss(spec.objective)
+    chosen = tensors.subset(data.splits["train"], samples, "training.trace_samples").split
+    loss = build_loss(spec.objective)
     return lambda model, epoch: traces(
         model, loss, chosen.images, chosen.labels, derive_seed("traces", spec.seed, epoch)
     )

@@ -91,8 +91,15 @@ class Subset:
     sha256: str
 
 
-def subset(split: Split, size: int | None) -> Subset:
+def subset(split: Split, size: int | None, key: str = "curvature.samples") -> Subset:
     """Draw a fixed stratified sample of a split, or take all of it for ``size`` None.
+
+    Parameters
+    ----------
+    split : Split
+    size : int or None
+    key : str
+        Of the configuration: where the size is from.
 
     Raises
     ------
@@ -101,9 +108,7 @@ def subset(split: Split, size: int | None) -> Subset:
     """
     if size is not None:
         if size > len(split.labels):
-            raise ValueError(
-                f"curvature.samples: {size} asked for, the split has {len(split.labels)}"
-            )
+            raise ValueError(f"{key}: {size} asked for, the split has {len(split.labels)}")
         drawn, _ = splits.stratified(split.labels.cpu().numpy(), size, seed=0)
         index = torch.from_numpy(drawn).to(split.labels.device)
         split = Split(split.images[index], split.labels[index])

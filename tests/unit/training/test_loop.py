@@ -113,6 +113,25 @@ def test_training_learns_and_records_every_epoch(data):
     assert right.mean() == last["validation_accuracy"]
 
 
+@pytest.mark.parametrize("width", ["wide", -1])
+def test_arguments_that_give_no_model_are_named(data, width):
+    wrong = replace(spec("small_cnn"), model_arguments={"width": width})
+    with pytest.raises(ValueError, match=r"models\.small_cnn\.arguments: {'width': .* no model: "):
+        build_model(wrong, data, torch.device("cpu"))
+
+
+def test_parameters_that_a_factory_refuses_are_named(data):
+    smoothing = Objective(
+        "label_smoothing",
+        "focal_curvature.losses.label_smoothing:label_smoothing",
+        {"epsilon": 5},
+    )
+    with pytest.raises(ValueError, match=r"objectives\.label_smoothing: epsilon must be"):
+        train(replace(spec(), objective=smoothing), data, bins=15)
+    with pytest.raises(ValueError, match=r"regularisers\.sam: radius must be"):
+        train(spec(gamma=0, regulariser=regularised("sam", radius=-1)), data, bins=15)
+
+
 class StopError(Exception):
     pass
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from focal_curvature.data import arrays, splits
+from focal_curvature.memory import advise
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def load(dataset_folder: Path, splits_folder: Path, device: torch.device) -> Ten
     ------
     ValueError
         If a file is not what its checksum says, or a channel is constant.
+    MemoryError
+        If memory runs out.
     """
     dataset = arrays.read(dataset_folder)
     indices = splits.read(splits_folder)
@@ -74,12 +77,16 @@ def load(dataset_folder: Path, splits_folder: Path, device: torch.device) -> Ten
     if not all(std):
         raise ValueError(f"{dataset_folder}: a channel is constant over the training images")
     loaded = {}
-    for name, raw in pixels.items():
-        images = torch.from_numpy(raw).to(device).float().div_(dataset.scale)
-        for c in range(channels):
-            images[:, c].sub_(mean[c]).div_(std[c])
-        labels = torch.from_numpy(dataset.labels[indices[name]]).to(device)
-        loaded[name] = Split(images, labels)
+    with advise(
+        f"out of memory on {device} while loading the images: lower data.train "
+        "and data.test, or use a device with more memory"
+    ):
+        for name, raw in pixels.items():
+            images = torch.from_numpy(raw).to(device).float().div_(dataset.scale)
+            for c in range(channels):
+                images[:, c].sub_(mean[c]).div_(std[c])
+            labels = torch.from_numpy(dataset.labels[indices[name]]).to(device)
+            loaded[name] = Split(images, labels)
     return Tensors(loaded, len(dataset.classes), channels, dataset.images.shape[2], mean, std)
 
 

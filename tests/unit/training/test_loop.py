@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from focal_curvature.curvature.tracking import traces
+from focal_curvature.data import tensors
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.training import (
@@ -118,6 +119,20 @@ def test_arguments_that_give_no_model_are_named(data, width):
     wrong = replace(spec("small_cnn"), model_arguments={"width": width})
     with pytest.raises(ValueError, match=r"models\.small_cnn\.arguments: {'width': .* no model: "):
         build_model(wrong, data, torch.device("cpu"))
+
+
+def test_where_memory_ends_in_building_a_model_or_loading_its_images_it_says_what_to_change(
+    data, digits_folder, splits_folder, monkeypatch
+):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "resolve", lambda _: full)
+    with pytest.raises(MemoryError, match=r"make it smaller \(models\.small_cnn\.arguments\)"):
+        build_model(spec("small_cnn"), data, torch.device("cpu"))
+    monkeypatch.setattr(tensors, "Split", full)
+    with pytest.raises(MemoryError, match=r"while loading the images: lower data\.train"):
+        tensors.load(digits_folder, splits_folder, torch.device("cpu"))
 
 
 def test_parameters_that_a_factory_refuses_are_named(data):

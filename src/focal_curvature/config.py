@@ -155,7 +155,7 @@ def _lines(error: ValidationError) -> Iterator[str]:
                 yield f"{place}: is missing{f' ({about})' if about else ''}"
         case "type":
             allowed = " or ".join(_TYPES[t] for t in ([rule] if isinstance(rule, str) else rule))
-            yield f"{prefix}{value!r} is not {allowed}{_number_hint(value)}"
+            yield f"{prefix}{value!r} is not {allowed}{_number_hint(value, rule)}"
         case "enum":
             yield f"{prefix}{registry.unknown(str(value), [str(v) for v in rule])}"
         case "minimum":
@@ -183,7 +183,7 @@ def _lines(error: ValidationError) -> Iterator[str]:
             yield f"{prefix}{error.message}"
 
 
-def _number_hint(value: Any) -> str:
+def _number_hint(value: Any, allowed: str | list[str]) -> str:
     """Say what to write for a number that YAML 1.1 reads as text, such as 5e-4."""
     if isinstance(value, float) and value.is_integer():
         return f": write {value:.0f}"
@@ -193,6 +193,9 @@ def _number_hint(value: Any) -> str:
         number = float(value)
     except ValueError:
         return ""
+    if "number" not in allowed:
+        whole = "integer" in allowed and number.is_integer()
+        return f": YAML reads it as text, write {number:.0f} without quotes" if whole else ""
     mantissa, exponent, power = value.lower().partition("e")
     if exponent and "." not in mantissa:
         sign = "" if power[0] in "+-" else "+"
@@ -236,11 +239,22 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
             lines.append(
                 f"data.source: {data['source']} holds braces, Snakemake's wildcards: rename it"
             )
-    split, samples = config["curvature"]["split"], config["curvature"]["samples"]
-    if samples is not None and data[split] is not None and samples > data[split]:
-        lines.append(
-            f"curvature.samples: {samples} is more than data.{split} has: at most {data[split]}"
-        )
+    split = config["curvature"]["split"]
+    wanted = [
+        ("curvature.samples", split, config["curvature"]["samples"]),
+        ("trajectory.samples", split, (config["trajectory"] or {}).get("samples")),
+        ("training.trace_samples", "train", config["training"]["trace_samples"]),
+    ]
+    wanted += [
+        (f"models.{model}.training.trace_samples", "train", settings["training"]["trace_samples"])
+        for model, settings in config["models"].items()
+        if isinstance(settings["training"].get("trace_samples"), int)  # not checked yet
+    ]
+    lines += [
+        f"{key}: {samples} is more than data.{split} has: at most {data[split]}"
+        for key, split, samples in wanted
+        if samples is not None and data[split] is not None and samples > data[split]
+    ]
     for key in ("geometry", "theory", "controls"):
         if config[key] and config[key]["seed"] not in config["seeds"]:
             lines.append(f"{key}.seed: {config[key]['seed']} is none of seeds: {config['seeds']}")
@@ -281,6 +295,8 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         if twice:
             lines.append(f"objectives: {', '.join(twice)} is there twice: every objective once")
     trained = config["objectives"].get("focal", {}).get("gamma", [])
+    if config["geometry"] and not trained:
+        lines.append("geometry: needs a focal run: give objectives.focal.gamma a value")
     if config["theory"] and not any(trained):
         lines.append("theory: needs a focal run: give objectives.focal.gamma a value above 0")
     for gamma in (config["controls"] or {}).get("gammas", []):

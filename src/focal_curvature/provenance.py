@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,12 @@ def collect() -> dict[str, Any]:
         JSON-ready. ``peak_memory_mb`` is the largest resident set so far, in MiB; ``commit`` ends
         in ``-dirty`` when tracked files differ from it and is None outside a checkout.
     """
+    return {**_constants(), "peak_memory_mb": round(_peak_memory_mb(), 1)}
+
+
+@cache
+def _constants() -> dict[str, Any]:
+    """Return what stays as it is while a process lives: a job may write many records."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -33,7 +40,6 @@ def collect() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "peak_memory_mb": round(_peak_memory_mb(), 1),
     }
 
 

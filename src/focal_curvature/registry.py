@@ -20,6 +20,9 @@ from typing import Any, Literal
 PACKAGE = Path(__file__).parent
 Kind = Literal["models", "losses", "regularisers"]
 
+# What gives a module names that its text does not have: a star import and such.
+UNTOLD = {"*", "__getattr__", "globals", "vars", "setattr", "exec"}
+
 
 @cache
 def names(kind: Kind) -> dict[str, str]:
@@ -95,16 +98,16 @@ def parameters(path: str) -> tuple[list[str], list[str]] | None:
     Raises
     ------
     ValueError
-        If there is no such module, or it is not valid Python.
+        If there is no such module, it is not valid Python, or it has no such name.
     """
     file, name = source_file(path), path.partition(":")[2]
     if file.suffix != ".py":
         return None
     try:
-        body = ast.parse(file.read_bytes()).body
+        tree = ast.parse(file.read_bytes())
     except SyntaxError as error:
         raise ValueError(f"{path}: {file.name}, line {error.lineno}: {error.msg}") from error
-    for node in body:
+    for node in tree.body:
         if getattr(node, "name", None) == name:
             skip = 0
             if isinstance(node, ast.ClassDef):
@@ -122,6 +125,10 @@ def parameters(path: str) -> tuple[list[str], list[str]] | None:
             ]
             names = ordered + [argument.arg for argument in given.kwonlyargs]
             return names[skip:], needed[skip:]
+    parts = ("name", "asname", "id")
+    present = {getattr(node, part, None) for node in ast.walk(tree) for part in parts}
+    if name not in present and present.isdisjoint(UNTOLD):
+        raise ValueError(f"{path}: {file.name} defines no {name}")
     return None
 
 

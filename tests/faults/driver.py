@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "workflow/scripts")]
 os.environ["PYTHONUNBUFFERED"] = "1"
 
+import torch  # noqa: E402
+
 from focal_curvature import curvature, training  # noqa: E402, F401
 from focal_curvature.curvature import pyhessian_adapter  # noqa: E402, F401
 from focal_curvature.data import arrays, digits, splits  # noqa: E402
-from focal_curvature.files import sha256  # noqa: E402
+from focal_curvature.files import exclusive, sha256  # noqa: E402
 from focal_curvature.runs import Objective, RunSpec  # noqa: E402
 
 training.deterministic(1)  # imports more of torch
@@ -118,20 +120,20 @@ class Bench:
             log=[str(self.folder / f"{name}.log")],
         )
 
-    def curvature(self, name, into, **settings):
-        """Describe the job that measures a run's curvature."""
-        run = self.run(name)
+    def curvature(self, name, into, more=(), **settings):
+        """Describe the job that measures the curvature of a run, or of more."""
+        runs = [self.run(run) for run in (name, *more)]
         return "curvature", SimpleNamespace(
             rule="curvature",
             input=Files(
                 dataset=self.data,
                 splits=self.splits,
-                model=[str(run / "model.pt")],
-                run=[str(run / "run.json")],
+                model=[str(run / "model.pt") for run in runs],
+                run=[str(run / "run.json") for run in runs],
             ),
             output=Files(
-                objective=[str(run / into / "objective.json")],
-                cross_entropy=[str(run / into / "cross_entropy.json")],
+                objective=[str(run / into / "objective.json") for run in runs],
+                cross_entropy=[str(run / into / "cross_entropy.json") for run in runs],
             ),
             params=SimpleNamespace(settings={"split": "train", "samples": None} | settings),
             config={"device": "cpu"},
@@ -231,6 +233,21 @@ def kill(bench, times):
     }
 
 
+def deadly(number, when):
+    """Return what lets a process die at one of its writes, before or after the file's name."""
+    replace, calls = Path.replace, itertools.count(1)
+
+    def dying(self, target):
+        at = next(calls)
+        if at == number and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(self, target)
+        if at == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return lambda: setattr(Path, "replace", dying)
+
+
 def writes(bench, when):
     """Kill a run at each of its writes in turn, before or after the file gets its name."""
     settings = {"epochs": 3, "evaluate_every": 1}
@@ -238,23 +255,39 @@ def writes(bench, when):
     results = []
     for number in itertools.count(1):
         job, folder = bench.train(f"write{number}", **settings), bench.run(f"write{number}")
-        replace, calls = Path.replace, itertools.count(1)
-
-        def deadly(self, target, replace=replace, calls=calls, number=number):
-            at = next(calls)
-            if at == number and when == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(self, target)
-            if at == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        if end(start(job, lambda deadly=deadly: setattr(Path, "replace", deadly))) == 0:
+        if end(start(job, deadly(number, when))) == 0:
             return results
         whole = [name for name in names(folder) if not name.startswith(".")]
         assert end(start(job)) == 0, screen(job)
-        same = bits(folder) == expected
-        results.append({"found": whole, "identical": same, "left": names(folder)})
+        results.append(
+            {
+                "found": whole,
+                "resumed": resumed(folder),
+                "identical": bits(folder) == expected,
+                "left": names(folder),
+            }
+        )
         shutil.rmtree(folder)
+
+
+def changed(bench):
+    """Kill a run after its first checkpoint and start it in other circumstances, or in none."""
+
+    def bins(job):
+        job[1].params.bins = 10
+
+    def version(job):
+        torch.__version__ += ".other"
+
+    results = {}
+    for change in (None, bins, version):
+        name = change.__name__ if change else "nothing"
+        job = bench.train(name, epochs=2)
+        assert end(start(job, deadly(1, "after"))) == -signal.SIGKILL
+        before = (lambda job=job, change=change: change(job)) if change else lambda: None
+        assert end(start(job, before)) == 0, screen(job)
+        results[name] = resumed(bench.run(name))
+    return results
 
 
 def terminate(bench, times):
@@ -313,6 +346,30 @@ def twins(bench):
     two = start(second)
     codes = [end(one), end(two)]
     return {"codes": codes, "screen": screen(second), "fresh": bits(bench.run("twins")) == expected}
+
+
+def locked(bench):
+    """Measure two runs in one job while another process has the folder of the second."""
+    for name in ("one", "two"):
+        job = bench.train(name, epochs=1)
+        assert end(start(job)) == 0, screen(job)
+    settings = {"estimator": "pyhessian", "samples": 50, "probes": 2, "max_iterations": 2}
+    job = bench.curvature("one", "curvature", more=["two"], **settings)
+    held = bench.folder / "held"
+    other = os.fork()
+    if not other:
+        with exclusive(bench.run("two") / "curvature"):
+            held.touch()
+            time.sleep(60)
+        os._exit(0)
+    until(held.exists)
+    pid = start(job)
+    log, waiting = Path(job[1].log[0]), "waiting for another process"
+    until(lambda: log.exists() and waiting in log.read_text())
+    before = names(bench.run("one") / "curvature")
+    os.kill(other, signal.SIGKILL)
+    end(other)
+    return {"before": before, "code": end(pid), "after": names(bench.run("two") / "curvature")}
 
 
 def limit(megabytes):

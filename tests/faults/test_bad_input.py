@@ -22,6 +22,8 @@ DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 MODULES = {
     "fine.py": "def net(classes, channels, size, hidden, *, depth=2): ...\n",
     "loose.py": "def net(classes, channels, size, **anything): ...\n",
+    "starry.py": "from fine import *\n",
+    "named.py": "from fine import net as other\n",
     "classy.py": "class Loss:\n    def __init__(self, weight, power=1): ...\n",
     "broken.py": "def net(:\n",
     "binary.py": "\0\1\2",
@@ -76,6 +78,13 @@ BAD = {
     "syntax error": ("models.m", {"factory": "broken:net"}, "models.m", "line 1"),
     "not python": ("models.m", {"factory": "binary:net"}, "models.m", "binary"),
     "package fails": ("models.m", {"factory": "failing.inner:net"}, "models.m", "no licence"),
+    "no such function": (
+        "models.m",
+        {"factory": "focal_curvature.models.mlp:nope"},
+        "models.m",
+        "mlp.py defines no nope",
+    ),
+    "no such loss": ("objectives.mine", {"factory": "classy:Los"}, "mine", "defines no Los"),
     "dots": ("models.m", {"factory": "a..b:net"}, "models.m", "a..b"),
     "dot at the end": ("models.m", {"factory": "fine.:net"}, "models.m", "fine."),
     "module in a module": ("models.m", {"factory": "fine.inner:net"}, "models.m", "fine.inner"),
@@ -96,6 +105,8 @@ BAD = {
     "seed with a point": ("seeds", [1.0], "seeds[0]", "write 1"),
     "epochs with a point": ("training.epochs", 60.0, "training.epochs", "write 60"),
     "true as a seed": ("seeds", [True], "seeds[0]", "whole number"),
+    "quoted epochs": ("training.epochs", "60", "training.epochs", "write 60 without quotes"),
+    "epochs as a power": ("training.epochs", "6e1", "training.epochs", "write 60 without quotes"),
     "seeds as text": ("seeds", "0..4", "seeds", "a list"),
     "nested seeds": ("seeds", [[0]], "seeds[0]", "whole number"),
     "itself": ("seeds", LOOP, "itself", "without"),
@@ -110,6 +121,15 @@ BAD = {
     "optimiser": ("training.optimizer", "adam", "training.optimizer", "known are"),
     "one probe": ("curvature.probes", 1, "curvature.probes", "at least 2"),
     "samples": ("curvature.samples", 401, "curvature.samples", "at most 400"),
+    "trajectory's samples": ("trajectory.samples", 401, "trajectory.samples", "at most 400"),
+    "traces' samples": ("training.trace_samples", 401, "training.trace_samples", "at most 400"),
+    "a model's": (
+        "models.small_cnn.training",
+        {"trace_samples": 401},
+        "models.small_cnn.training.trace_samples",
+        "at most 400",
+    ),
+    "geometry of nothing": ("objectives", {"brier": {}}, "geometry", "needs a focal run"),
     "chunk": ("curvature.chunk", 0, "curvature.chunk", "at least 1"),
     "dtype": ("curvature.dtype", "float16", "curvature.dtype", "float32"),
     "bins": ("calibration.bins", 1, "calibration.bins", "at least 2"),
@@ -191,6 +211,8 @@ def test_a_source_with_braces_is_refused(tmp_path):
 
 def test_what_a_factory_takes_is_taken():
     load(changed("models.m", {"factory": "fine:net", "arguments": {"hidden": 1}}), SCHEMA)
+    load(changed("models.m", {"factory": "starry:net", "arguments": {"hidden": 1}}), SCHEMA)
+    load(changed("models.m", {"factory": "named:other", "arguments": {"hidden": 1}}), SCHEMA)
     load(changed("models.m", {"factory": "loose:net", "arguments": {"x": 1}}), SCHEMA)
     load(changed("objectives.mine", {"factory": "classy:Loss", "weight": [1]}), SCHEMA)
 

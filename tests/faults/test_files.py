@@ -24,7 +24,7 @@ def test_a_split_cut_at_a_line_is_refused(tmp_path, name):
         splits.read(tmp_path)
 
 
-def test_a_bit_flipped_in_weights_or_a_checkpoint_is_found(tmp_path):
+def test_a_bit_flipped_in_weights_or_a_checkpoint_is_found(tmp_path, caplog):
     """Whichever it is: torch.load itself returns other numbers without a word."""
     file = tmp_path / "checkpoint.pt"
     save_weights(file, {"fingerprint": "a", "weight": torch.zeros(1000)})
@@ -35,7 +35,11 @@ def test_a_bit_flipped_in_weights_or_a_checkpoint_is_found(tmp_path):
         assert torch.load(file, weights_only=True)["weight"].any()
         with pytest.raises(ValueError, match=r"checkpoint\.pt: cannot be read"):
             load_weights(file)
+        caplog.clear()
         assert load_checkpoint(file, "a") is None
+        (line,) = caplog.messages
+        assert line.startswith(f"{file}: cannot be read (")
+        assert line.endswith("is damaged): training starts anew")
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, -1])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from focal_curvature.curvature import memory
+from focal_curvature.curvature import geometry, memory, tracking
 from focal_curvature.losses.focal import focal
 
 ENDS = {
@@ -71,3 +71,35 @@ def test_other_errors_pass(problem, monkeypatch):
     limited(monkeypatch, 0, RuntimeError("expected scalar type Float"))
     with pytest.raises(RuntimeError, match="scalar type"):
         memory.estimate_within_memory(*problem, {}, 0)
+
+
+def test_curvature_along_training_goes_on_in_half_the_chunk(problem, monkeypatch):
+    model, loss, *samples = problem
+    tried = limited(monkeypatch, 20, ENDS["cuda"])
+    found = tracking.sharpness(model, {"objective": loss}, *samples, {"probes": 4}, 0)
+    assert tried == [1024, 20]
+    assert found["trace_objective"] > 0
+
+
+def test_a_closer_look_goes_on_in_half_the_chunk(problem, monkeypatch):
+    model, loss, *samples = problem
+    losses = dict.fromkeys(["objective", "cross_entropy"], loss)
+    real, tried = geometry.compare, []
+
+    def compare(model, loss, inputs, labels, settings, seed):
+        tried.append(settings["chunk"])
+        if settings["chunk"] > 20:
+            raise ENDS["cuda"]
+        return real(model, loss, inputs, labels, settings, seed)
+
+    monkeypatch.setattr(geometry, "compare", compare)
+    wanted = {"probes": 2, "steps": 3, "reach": 0.1, "resolution": 3, "surface": True}
+    settings = {"batch": 64, "chunk": 64, "probes": 2}
+    found = geometry.look(model, losses, *samples, settings, 0, **wanted)
+    assert tried == [64, 20]
+    assert {name: len(rows) for name, rows in found.items()} == {
+        "spectrum": 2 * 2 * 3,
+        "lines": 2 * 2 * 7,
+        "plane": 2 * 9,
+        "estimators": 1,
+    }

@@ -35,8 +35,15 @@ def test_a_run_killed_at_each_of_its_writes_ends_with_the_same_bits(tmp_path, wh
     assert len(found) == 6
     assert all(case["identical"] for case in found)
     assert all(case["left"] == OUTPUTS for case in found)
+    # What is lost is what the last checkpoint does not have, also while the outputs are written.
+    first = [0] if when == "before" else []
+    assert [case["resumed"] for case in found] == [*first, 1, 2, 2, 2, 2, 2][:6]
     # The record comes last: where it is, everything is.
     assert [set(OUTPUTS) <= set(case["found"]) for case in found] == [False] * 5 + [when == "after"]
+
+
+def test_a_checkpoint_made_with_other_bins_or_versions_is_not_used(tmp_path):
+    assert drive(tmp_path, "changed") == {"nothing": 1, "bins": 0, "version": 0}
 
 
 def test_a_run_that_is_asked_to_stop_keeps_its_work_and_says_so(tmp_path):
@@ -63,6 +70,13 @@ def test_a_job_that_outlived_its_workflow_does_not_overwrite_its_successor(tmp_p
     assert found["codes"] == [0, 0]
     assert "waiting for another process" in found["screen"]
     assert found["fresh"]
+
+
+def test_a_curvature_job_waits_for_the_folders_of_all_its_runs(tmp_path):
+    found = drive(tmp_path, "locked")
+    assert found["before"] == []
+    assert found["code"] == 0
+    assert found["after"] == ["cross_entropy.json", "objective.json"]
 
 
 def test_where_memory_is_short_a_job_says_what_to_change(tmp_path):

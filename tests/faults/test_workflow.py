@@ -309,17 +309,30 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
         "experiment": "spiky",
         "models": CONFIG["models"]
         | {"wild": {"factory": "focal_curvature.models.small_cnn:small_cnn"}},
-        "objectives": {"focal": {"gamma": [0]}, "spiky": {"factory": "spiky:Spiky"}},
+        "objectives": {"focal": {"gamma": [0, 2]}, "spiky": {"factory": "spiky:Spiky"}},
         "training": CONFIG["training"] | {"epochs": 5, "evaluate_every": 1},
-        "jobs": {"curvature": "cell", "calibration": "cell"},
+        "geometry": {"seed": 0, "steps": 4, "resolution": 3},
+        "theory": {"seed": 0, "gammas": [2], "points": 5, "steps": 5},
+        "controls": {"seed": 0, "gammas": [0, 2], "factors": [4]},
+        "trajectory": {
+            "objectives": ["ce", "spiky"],
+            "seeds": [0],
+            "epochs": [1, 2, 3],
+            "samples": 20,
+        },
+        "jobs": {"curvature": "model", "calibration": "model"},
     }
     config["models"]["wild"]["training"] = {"learning_rate": 1e9}
     (checkout.folder / "config.yaml").write_text(yaml.safe_dump(config))
-    done = checkout.snakemake("--cores", "2")
+    paper = checkout.folder / "paper_figures/spiky"
+    wanted = ["data/plane.csv", "trace.pdf", "plane.pdf"]
+    wanted += [f"tables/{table}.md" for table in ("summary", "estimators", "trajectory")]
+    done = checkout.snakemake("--cores", "2", *(f"paper_figures/spiky/{file}" for file in wanted))
     assert "non-finite" in done.stdout
+    assert "ends with other weights" not in done.stdout
     runs = pd.read_csv(checkout.folder / "results/spiky/runs.csv").set_index("run")
-    assert len(runs) == 4
-    for name in ("wild/ce/seed0", "wild/spiky/seed0"):
+    assert len(runs) == 6
+    for name in ("wild/ce/seed0", "wild/focal-2/seed0", "wild/spiky/seed0"):
         assert runs.loc[name, "status"] == "diverged"
         assert "epoch 1" in runs.loc[name, "reason"]
         assert np.isnan(runs.loc[name, "accuracy"])
@@ -330,5 +343,15 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
     assert "finite" in spiky["curvature_objective_reason"]
     # Its weights are cross-entropy's, and so is the Hessian of cross-entropy at them.
     assert spiky["trace_cross_entropy"] == pytest.approx(fine["trace_cross_entropy"])
-    summary = (checkout.folder / "paper_figures/spiky/tables/summary.md").read_text()
-    assert "small_cnn" in summary
+    assert "small_cnn" in (paper / "tables/summary.md").read_text()
+    # All runs of a model diverged: its closer looks are tables without rows.
+    results = checkout.folder / "results/spiky"
+    looks = [results / "controls/wild.csv", results / "trajectory/wild.csv"]
+    looks += results.glob("geometry/wild/*.csv")
+    assert len(looks) == 6
+    assert all(pd.read_csv(file).empty for file in looks)
+    for figure in ("spectrum", "plane", "interventions", "trajectory", "bound"):
+        assert set(pd.read_csv(paper / f"data/{figure}.csv")["model"]) == {"small_cnn"}
+    along = pd.read_csv(paper / "data/trajectory.csv").set_index("objective").loc["spiky"]
+    assert along["trace_objective"].isna().all()
+    assert along["trace_cross_entropy"].notna().all()

@@ -92,7 +92,7 @@ rule estimators:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.estimators"),
+        sources=sources("analysis.estimators", "analysis.tables"),
     message:
         "Hold the estimators of curvature against each other"
     script:
@@ -142,7 +142,7 @@ rule trajectory_table:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.trajectory"),
+        sources=sources("analysis.trajectory", "analysis.tables"),
     message:
         "Correlate curvature and calibration along training"
     script:

@@ -18,7 +18,7 @@ rule figure_tables:
     conda:
         "../../environment.yml"
     params:
-        sources=sources(*(f"plotting.{figure}" for figure in FIGURES)),
+        sources=sources("analysis.tables", *(f"plotting.{figure}" for figure in FIGURES)),
     message:
         "Compute the tables behind the figures"
     script:

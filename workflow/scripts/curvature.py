@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import job
@@ -22,7 +23,9 @@ from focal_curvature.training import (
 
 
 def main(snakemake):
-    with exclusive(Path(snakemake.output[0]).parent):
+    with ExitStack() as locks:
+        for folder in dict.fromkeys(Path(output).parent for output in snakemake.output):
+            locks.enter_context(exclusive(folder))
         measure_cell(snakemake)
 
 

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import job
-import pandas as pd
 
-from focal_curvature.analysis import estimators, summary
+from focal_curvature.analysis import estimators, summary, tables
 
 
 def main(snakemake):
-    table = pd.concat(map(pd.read_csv, snakemake.input.tables))
+    table = tables.read_all(snakemake.input.tables)
     summary.write(table, estimators.printed(table), [Path(file) for file in snakemake.output])
 
 

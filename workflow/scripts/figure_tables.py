@@ -5,6 +5,7 @@ from pathlib import Path
 import job
 import pandas as pd
 
+from focal_curvature.analysis.tables import read_all
 from focal_curvature.files import write_atomically
 from focal_curvature.plotting import load
 
@@ -15,11 +16,11 @@ def main(snakemake):
     # One file per table, or per model and table.
     files = [Path(file) for file in [*snakemake.input.geometry, *snakemake.input.theory]]
     for name in {file.stem for file in files}:
-        tables[name] = pd.concat([pd.read_csv(f) for f in files if f.stem == name])
+        tables[name] = read_all(f for f in files if f.stem == name)
     if snakemake.input.controls:
-        tables["controls"] = pd.concat(map(pd.read_csv, snakemake.input.controls))
+        tables["controls"] = read_all(snakemake.input.controls)
     if snakemake.input.trajectory:
-        tables["trajectory"] = pd.concat(map(pd.read_csv, snakemake.input.trajectory))
+        tables["trajectory"] = read_all(snakemake.input.trajectory)
     for path in map(Path, snakemake.output):
         with write_atomically(path) as stream:
             load(path.stem).prepare(tables).to_csv(stream, index=False)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import job
 
-from focal_curvature.curvature.geometry import compare, spectrum, surroundings
-from focal_curvature.curvature.problem import Problem
+from focal_curvature.curvature.geometry import look
 from focal_curvature.data import tensors
 from focal_curvature.files import read_json, verify, write_csv
 from focal_curvature.runs import CROSS_ENTROPY, RunSpec
@@ -19,9 +18,25 @@ from focal_curvature.training import (
     load_weights,
 )
 
+KEYS = ["model", "gamma", "seed"]
+COLUMNS = {
+    "spectrum": [*KEYS, "hessian_of", "probe", "eigenvalue", "weight"],
+    "lines": [*KEYS, "hessian_of", "direction", "step", "loss"],
+    "plane": [*KEYS, "hessian_of", "x", "y", "loss"],
+    "estimators": [
+        *KEYS,
+        *(
+            f"{estimator}_{part}"
+            for estimator in ("pyhessian", "engine")
+            for part in ("seconds", "top_eigenvalue", "residual", "trace", "trace_stderr")
+        ),
+        "trace_difference_in_stderr",
+    ],
+}
+
 
 def main(snakemake):
-    settings, look = dict(snakemake.params.settings), snakemake.params.geometry
+    settings, wanted = dict(snakemake.params.settings), snakemake.params.geometry
     split, samples = settings.pop("split"), settings.pop("samples")
     deterministic(snakemake.threads)
     device = choose_device(snakemake.config["device"])
@@ -36,53 +51,31 @@ def main(snakemake):
             verify(Path(model_file), run["sha256"]["model.pt"])
             runs.append((RunSpec.from_dict(run["spec"]), Path(model_file)))
     gammas = [spec.objective.gamma for spec, _ in runs]
-    tables = {"spectrum": [], "lines": [], "plane": [], "estimators": []}
+    tables = {name: [] for name in COLUMNS}
     for spec, file in runs:
         logging.info("%s: spectrum and surroundings", spec.folder)
         model = build_model(spec, data, device)
         model.load_state_dict(load_weights(file, device))
-        objectives = {"objective": spec.objective, "cross_entropy": CROSS_ENTROPY}
-        made = {  # one for both at gamma 0
-            o.slug: Problem.of(
-                model,
-                build_loss(o),
-                chosen.images,
-                chosen.labels,
-                batch=settings["batch"],
-                chunk=settings["chunk"],
-            )
-            for o in objectives.values()
-        }
-        problems = {name: made[o.slug] for name, o in objectives.items()}
-        seed = derive_seed("geometry", spec.model, spec.seed)
-        spectra = {
-            slug: spectrum(problem, seed, probes=look["probes"], steps=look["steps"])
-            for slug, problem in made.items()
-        }
-        found = {
-            "spectrum": [
-                {"hessian_of": name} | row
-                for name, o in objectives.items()
-                for row in spectra[o.slug]
-            ],
-            "estimators": [
-                compare(
-                    model, problems["objective"].loss, chosen.images, chosen.labels, settings, seed
-                )
-            ],
-        }
-        found["lines"], found["plane"] = surroundings(
-            problems,
-            seed,
-            reach=look["reach"],
-            resolution=look["resolution"],
+        cross_entropy = build_loss(CROSS_ENTROPY)
+        own = cross_entropy if spec.objective.is_cross_entropy else build_loss(spec.objective)
+        found = look(
+            model,
+            {"objective": own, "cross_entropy": cross_entropy},
+            chosen.images,
+            chosen.labels,
+            settings,
+            derive_seed("geometry", spec.model, spec.seed),
+            probes=wanted["probes"],
+            steps=wanted["steps"],
+            reach=wanted["reach"],
+            resolution=wanted["resolution"],
             surface=spec.objective.gamma in (min(gammas), max(gammas)),
         )
         keys = {"model": spec.model, "gamma": spec.objective.gamma, "seed": spec.seed}
         for name, rows in found.items():
             tables[name] += [keys | row for row in rows]
     for name, rows in tables.items():
-        write_csv(Path(snakemake.output[name]), rows)
+        write_csv(Path(snakemake.output[name]), rows, COLUMNS[name])
 
 
 if "snakemake" in globals():

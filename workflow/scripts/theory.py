@@ -10,11 +10,27 @@ from focal_curvature.files import read_json, verify, write_csv
 from focal_curvature.runs import RunSpec
 from focal_curvature.training.devices import deterministic
 
+KEYS = ["model", "objective", "seed"]
+COLUMNS = {
+    "bound": [
+        *(*KEYS, "trained_gamma", "gamma", "entropy", "samples", "holds", "largest_violation"),
+        *("mean_slack", "focal", "cross_entropy", "entropy_mean"),
+    ],
+    "logit_curvature": [
+        *(*KEYS, "gamma", "classes", "samples", "focal", "cross_entropy", "ratio", "negative"),
+        "largest_deviation",
+    ],
+    "predictions": [
+        *(*KEYS, "gamma", "classes", "log_odds", "ratio", "closed_form"),
+        *("removed", "full", "true_class"),
+    ],
+}
+
 
 def main(snakemake):
     settings = snakemake.params.settings
     deterministic(snakemake.threads)
-    tables = {"bound": [], "logit_curvature": [], "predictions": []}
+    tables = {name: [] for name in COLUMNS}
     for logits_file, run_file in zip(snakemake.input.logits, snakemake.input.run, strict=True):
         run = read_json(Path(run_file))
         if run["status"] != "completed":
@@ -35,7 +51,7 @@ def main(snakemake):
             if spec.seed == settings["seed"]:
                 tables["predictions"] += [keys | point for point in points]
     for name, rows in tables.items():
-        write_csv(Path(snakemake.output[name]), rows)
+        write_csv(Path(snakemake.output[name]), rows, COLUMNS[name])
 
 
 if "snakemake" in globals():

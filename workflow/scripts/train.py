@@ -10,6 +10,7 @@ from pathlib import Path
 
 import job
 import numpy as np
+import torch
 
 from focal_curvature import provenance
 from focal_curvature.curvature.tracking import traces
@@ -69,19 +70,21 @@ def train_group(trainer, specs, data, files, snakemake, stop):
     """Train runs that share a checkpoint, and write the files of each."""
     started = time.perf_counter()
     folders = [own[0].parent for own in files]
+    checkpoint = folders[0] / "checkpoint.pt"
     inputs = content_hash(Path(file) for file in snakemake.input)
-    sources = snakemake.params.sources
+    sources, bins = snakemake.params.sources, snakemake.params.bins
     device = data.splits["train"].images.device
+    fingerprint = [specs, bins, snakemake.threads, device, inputs, sources, torch.__version__]
     with ExitStack() as locks:
         for folder in folders:
             locks.enter_context(exclusive(folder))
         outcomes = trainer(
             specs,
             data,
-            bins=snakemake.params.bins,
-            checkpoint=folders[0].joinpath("checkpoint.pt"),
+            bins=bins,
+            checkpoint=checkpoint,
             checkpoint_seconds=snakemake.config["jobs"]["checkpoint_seconds"],
-            fingerprint=f"{specs} {snakemake.threads} {device} {inputs} {sources}",
+            fingerprint=" ".join(map(str, fingerprint)),
             stop=stop,
         )
         about = {
@@ -96,6 +99,8 @@ def train_group(trainer, specs, data, files, snakemake, stop):
         }
         for spec, outcome, own in zip(specs, outcomes, files, strict=True):
             write_run(spec, data, outcome, own, about)
+        # Not before: a job killed in between would have to train anew.
+        checkpoint.unlink(missing_ok=True)
 
 
 def write_run(spec, data, outcome, files, about):
@@ -130,7 +135,8 @@ def traces_along(spec, data):
     samples = spec.training.get("trace_samples")
     if samples is None:
         return lambda *_: {}
-    chosen, loss = tensors.subset(data.splits["train"], samples).split, build_loss(spec.objective)
+    chosen = tensors.subset(data.splits["train"], samples, "training.trace_samples").split
+    loss = build_loss(spec.objective)
     return lambda model, epoch: traces(
         model, loss, chosen.images, chosen.labels, derive_seed("traces", spec.seed, epoch)
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import job
+import numpy as np
 
 from focal_curvature.curvature.tracking import sharpness
 from focal_curvature.data import tensors
@@ -19,6 +20,22 @@ from focal_curvature.training import (
     train,
 )
 
+# A regulariser adds its own.
+COLUMNS = [
+    *("model", "objective", "gamma", "seed", "status", "same_weights", "epoch"),
+    *(
+        f"{split}_{score}"
+        for split in ("train", "validation")
+        for score in ("loss", "accuracy", "nll", "mean_confidence", "ece")
+    ),
+    *(
+        f"{number}_{matrix}{loss}"
+        for loss in ("objective", "cross_entropy")
+        for matrix in ("", "gauss_newton_")
+        for number in ("top_eigenvalue", "trace")
+    ),
+]
+
 
 def main(snakemake):
     chosen, settings = snakemake.params.trajectory, dict(snakemake.params.settings)
@@ -30,7 +47,7 @@ def main(snakemake):
         Path(snakemake.input.splits[0]).parent,
         choose_device(snakemake.config["device"]),
     )
-    subset = tensors.subset(data.splits[split], chosen["samples"]).split
+    subset = tensors.subset(data.splits[split], chosen["samples"], "trajectory.samples").split
     rows = []
     for model_file, run_file in zip(snakemake.input.model, snakemake.input.run, strict=True):
         run = read_json(Path(run_file))
@@ -51,7 +68,11 @@ def main(snakemake):
         every = replace(spec, training=spec.training | {"evaluate_every": 1})
         outcome = train(every, data, bins=snakemake.params.bins, measure=measure)
         saved = load_weights(Path(model_file))
-        same = all(saved[name].equal(value) for name, value in outcome.weights.items())
+        # Those of a diverged run may be NaN.
+        same = all(
+            np.array_equal(saved[name], value, equal_nan=True)
+            for name, value in outcome.weights.items()
+        )
         if not same:
             logging.warning("%s: trained again, it ends with other weights", spec.folder)
         keys = {
@@ -63,7 +84,7 @@ def main(snakemake):
             "same_weights": same,
         }
         rows += [keys | row for row in outcome.history if row["epoch"] in chosen["epochs"]]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns = list(dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)]))
     write_csv(Path(snakemake.output[0]), rows, columns)
 
 

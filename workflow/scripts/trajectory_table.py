@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import job
-import pandas as pd
 
-from focal_curvature.analysis import summary, trajectory
+from focal_curvature.analysis import summary, tables, trajectory
 
 
 def main(snakemake):
-    table = trajectory.correlations(pd.concat(map(pd.read_csv, snakemake.input.tables)))
+    table = trajectory.correlations(tables.read_all(snakemake.input.tables))
     summary.write(table, trajectory.printed(table), [Path(file) for file in snakemake.output])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from focal_curvature.curvature.memory import estimate_within_memory
 from focal_curvature.curvature.rescaling import Tempered, pairs, rescaled
 from focal_curvature.data.tensors import Split
 from focal_curvature.training.evaluation import logits_of
+
+logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -61,15 +64,20 @@ def interventions(
         temperature T, the factor, gamma), ``trace``, ``trace_gauss_newton``, ``top_eigenvalue`` and
         ``adaptive_sharpness`` of the loss (nats), ``ece`` with its ``noise_floor_95`` (fractions),
         ``logit_difference`` from the network as trained, relative to its largest logit, and
-        ``layers`` of the rescaling. A control that is not applicable has its ``reason`` alone.
-        Psi leaves a posterior but no network, and so has no curvature.
+        ``layers`` of the rescaling. A control that is not applicable has its ``reason`` alone; one
+        whose Hessian is not finite has that as its ``reason``, in place of the curvature. Psi
+        leaves a posterior but no network, and so has no curvature.
     """
     settings = {**settings, "estimator": "engine"}
 
     def curvature(network: nn.Module, loss: nn.Module) -> Row:
-        found, _ = estimate_within_memory(
-            network, loss, sample.images, sample.labels, settings, seed
-        )
+        try:
+            found, _ = estimate_within_memory(
+                network, loss, sample.images, sample.labels, settings, seed
+            )
+        except FloatingPointError as error:
+            logger.error("%s", error)
+            return {"reason": str(error)}
         return {
             "trace": found.trace.estimate,
             "trace_gauss_newton": found.gauss_newton.trace.estimate,

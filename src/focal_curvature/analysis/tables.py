@@ -81,6 +81,13 @@ def run_row(
     return row
 
 
+def read_all(files: Iterable[Path | str]) -> pd.DataFrame:
+    """Read tables of the same columns as one; some may have no rows, as of runs that diverged."""
+    tables = [pd.read_csv(file) for file in files]
+    # A table without rows has no types of its own: it would make all columns objects.
+    return pd.concat([table for table in tables if len(table)] or tables[:1])
+
+
 def reliability(files: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:
     """Gather the per-bin tables of runs, each given as its row of the run table and its file."""
     keys = ("model", "objective", "gamma", "seed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +16,81 @@ from . import engine, pyhessian_adapter
 from .density import density
 from .lanczos import lanczos
 from .landscape import losses_along, random_direction
+from .memory import within_memory
 from .operators import Operator, normal
 from .problem import Problem
 from .settings import Settings
 
+logger = logging.getLogger(__name__)
+
 Rows = list[dict[str, Any]]
+
+
+def look(
+    model: nn.Module,
+    losses: Mapping[str, nn.Module],
+    inputs: Tensor,
+    labels: Tensor,
+    settings: Mapping[str, Any],
+    seed: int,
+    *,
+    probes: int,
+    steps: int,
+    reach: float,
+    resolution: int,
+    surface: bool,
+) -> dict[str, Rows]:
+    """Return all of this module's tables for one set of weights, in half the chunk if memory ends.
+
+    Parameters
+    ----------
+    losses : mapping
+        Name -> loss; one under two names is measured once. The estimators are compared under the
+        first.
+    model, inputs, labels, settings, seed
+        As for `focal_curvature.curvature.estimate`.
+    probes, steps, reach, resolution, surface
+        As for `spectrum` and `surroundings`.
+
+    Returns
+    -------
+    dict
+        ``spectrum`` (with ``hessian_of``, the loss), ``lines``, ``plane`` and ``estimators``.
+
+    Raises
+    ------
+    MemoryError
+        If memory does not suffice for a single sample at a time.
+    """
+
+    def attempt(chunk: int) -> dict[str, Rows]:
+        made = {
+            loss: Problem.of(model, loss, inputs, labels, batch=settings["batch"], chunk=chunk)
+            for loss in dict.fromkeys(losses.values())
+        }
+        spectra = {
+            loss: spectrum(problem, seed, probes=probes, steps=steps)
+            for loss, problem in made.items()
+        }
+        first = next(iter(made))
+        used = {**settings, "chunk": chunk}
+        lines, plane = surroundings(
+            {name: made[loss] for name, loss in losses.items()},
+            seed,
+            reach=reach,
+            resolution=resolution,
+            surface=surface,
+        )
+        return {
+            "spectrum": [
+                {"hessian_of": name} | row for name, loss in losses.items() for row in spectra[loss]
+            ],
+            "lines": lines,
+            "plane": plane,
+            "estimators": [compare(model, first, inputs, labels, used, seed)],
+        }
+
+    return within_memory(attempt, settings["chunk"], inputs)[0]
 
 
 def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
@@ -37,10 +109,14 @@ def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
     -------
     list of dict
         ``probe``, ``eigenvalue`` (nats), ``weight`` (share of the spectrum, summing to one per
-        probe).
+        probe). Empty where the Hessian is not finite.
     """
     generator = torch.Generator(problem.inputs.device).manual_seed(seed)
-    found = density(Operator(problem), generator, probes=probes, steps=steps)
+    try:
+        found = density(Operator(problem), generator, probes=probes, steps=steps)
+    except FloatingPointError as error:
+        logger.error("no spectrum: %s", error)
+        return []
     return [
         {"probe": probe, "eigenvalue": eigenvalue, "weight": weight}
         for probe, (nodes, weights) in enumerate(
@@ -75,7 +151,8 @@ def surroundings(
     Returns
     -------
     lines : list of dict
-        ``hessian_of`` (the loss), ``direction``, ``step``, ``loss`` (nats).
+        ``hessian_of`` (the loss), ``direction``, ``step``, ``loss`` (nats). Along the random
+        direction alone where the Hessian is not finite.
     plane : list of dict
         ``hessian_of``, ``x``, ``y``, ``loss``; empty unless wanted.
     """
@@ -83,8 +160,13 @@ def surroundings(
     generator = torch.Generator(first.inputs.device).manual_seed(seed)
     start = normal(first, generator)
     one, two = (random_direction(first, generator) for _ in range(2))
-    top = lanczos(Operator(first), start, tolerance=1e-2).vectors[0]
-    directions = {"top eigenvector": top * one.norm(), "random": one}
+    directions = {}
+    try:
+        top = lanczos(Operator(first), start, tolerance=1e-2).vectors[0]
+        directions["top eigenvector"] = top * one.norm()
+    except FloatingPointError as error:
+        logger.error("no line along the top eigenvector: %s", error)
+    directions["random"] = one
     steps, fine = (np.linspace(-reach, reach, n) for n in (resolution, 2 * resolution + 1))
     lines = [
         {"hessian_of": name, "direction": direction, "step": step, "loss": loss}
@@ -122,21 +204,23 @@ def compare(
     -------
     dict
         For each estimator its seconds, top eigenvalue with residual, and trace with standard
-        error; and how many of PyHessian's standard errors the two traces are apart.
+        error, NaN where the Hessian is not finite; and how many of PyHessian's standard errors the
+        two traces are apart.
     """
-    row, traces = {}, []
+    row: dict[str, Any] = {}
     # Called by themselves: PyHessian's time is without the engine's pass beside it.
     for name, run in (("pyhessian", pyhessian_adapter.estimate), ("engine", engine.estimate)):
         started = time.perf_counter()
-        found = run(model, loss, inputs, labels, Settings.of(settings), seed)
-        row |= {
-            f"{name}_seconds": time.perf_counter() - started,
-            f"{name}_top_eigenvalue": found.top_eigenvalue.estimate,
-            f"{name}_residual": found.top_eigenvalue.residual,
-            f"{name}_trace": found.trace.estimate,
-            f"{name}_trace_stderr": found.trace.stderr,
-        }
-        traces.append(found.trace)
-    reference, ours = traces
-    apart = (ours.estimate - reference.estimate) / np.hypot(reference.stderr, ours.stderr)
+        numbers = [math.nan] * 4
+        try:
+            found = run(model, loss, inputs, labels, Settings.of(settings), seed)
+            eigenvalue, trace = found.top_eigenvalue, found.trace
+            numbers = [eigenvalue.estimate, eigenvalue.residual, trace.estimate, trace.stderr]
+        except FloatingPointError as error:
+            logger.error("%s: %s", name, error)
+        parts = ("top_eigenvalue", "residual", "trace", "trace_stderr")
+        row[f"{name}_seconds"] = time.perf_counter() - started
+        row |= {f"{name}_{part}": n for part, n in zip(parts, numbers, strict=True)}
+    stderr = np.hypot(row["pyhessian_trace_stderr"], row["engine_trace_stderr"])
+    apart = (row["engine_trace"] - row["pyhessian_trace"]) / stderr
     return row | {"trace_difference_in_stderr": float(apart)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,51 @@ from focal_curvature.curvature import CurvatureResult, Settings, estimate
 from focal_curvature.memory import out_of_memory
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def within_memory(attempt: Callable[[int], T], chunk: int, inputs: Tensor) -> tuple[T, int]:
+    """Call ``attempt(chunk)``, again with half the chunk whenever memory ends.
+
+    Parameters
+    ----------
+    attempt : callable
+        What needs the memory.
+    chunk : int
+        Samples at a time, at first.
+    inputs : Tensor
+        All samples (N, ...), on the device whose memory it is.
+
+    Returns
+    -------
+    result : object
+        Of ``attempt``.
+    chunk : int
+        That was used.
+
+    Raises
+    ------
+    MemoryError
+        If memory does not suffice for a single sample at a time.
+    """
+    while True:
+        try:
+            return attempt(chunk), chunk
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+        # Here, not in the handler: the exception holds on to every tensor of the failed attempt.
+        if chunk == 1:
+            raise MemoryError(
+                f"out of memory on {inputs.device} with curvature.chunk 1: lower "
+                "curvature.samples, or use a device with more memory"
+            )
+        chunk = max(min(chunk, len(inputs)) // 2, 1)
+        logger.warning("out of memory on %s: curvature.chunk is now %d", inputs.device, chunk)
+        gc.collect()
+        if inputs.is_cuda:
+            torch.cuda.empty_cache()
 
 
 def estimate_within_memory(
@@ -39,22 +84,9 @@ def estimate_within_memory(
     MemoryError
         If memory does not suffice for a single sample at a time.
     """
-    chunk = Settings.of(settings).chunk
-    while True:
-        used = {**settings, "chunk": chunk}
-        try:
-            return estimate(model, loss, inputs, labels, used, seed), used
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-        # Here, not in the handler: the exception holds on to every tensor of the failed estimate.
-        if chunk == 1:
-            raise MemoryError(
-                f"out of memory on {inputs.device} with curvature.chunk 1: lower "
-                "curvature.samples, or use a device with more memory"
-            )
-        chunk = max(min(chunk, len(labels)) // 2, 1)
-        logger.warning("out of memory on %s: curvature.chunk is now %d", inputs.device, chunk)
-        gc.collect()
-        if inputs.is_cuda:
-            torch.cuda.empty_cache()
+    result, chunk = within_memory(
+        lambda chunk: estimate(model, loss, inputs, labels, {**settings, "chunk": chunk}, seed),
+        Settings.of(settings).chunk,
+        inputs,
+    )
+    return result, {**settings, "chunk": chunk}

@@ -254,6 +254,8 @@ def _loss_roots(problem: Problem, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]
     """
     logits = problem.logits(problem.parameters, x).double()
     curvature = vmap(hessian(lambda z, t: problem.loss(z[None], t[None])[0]))(logits, y)
+    if not curvature.isfinite().all():  # eigh would fail in words of its own
+        raise FloatingPointError("non-finite Hessian of the loss in the logits")
     values, vectors = torch.linalg.eigh(curvature)
     order = values.abs().argsort(dim=1, descending=True)
     values = values.gather(1, order)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import estimate
+from .memory import estimate_within_memory
 from .operators import Operator
 from .problem import Problem
 from .settings import Settings
@@ -74,6 +74,11 @@ def sharpness(
         In nats, by name of the loss: ``top_eigenvalue_<name>`` and ``trace_<name>`` of the Hessian,
         ``top_eigenvalue_gauss_newton_<name>`` and ``trace_gauss_newton_<name>``. NaN where a
         derivative is not finite.
+
+    Raises
+    ------
+    MemoryError
+        As `focal_curvature.curvature.memory.estimate_within_memory`.
     """
     wanted = {**settings, "estimator": "engine", "matrices": ("hessian", "gauss_newton")}
     known: dict[nn.Module, list[float]] = {}
@@ -82,7 +87,7 @@ def sharpness(
         if loss not in known:
             known[loss] = [math.nan] * 4
             try:
-                found = estimate(model, loss, inputs, labels, wanted, seed)
+                found, _ = estimate_within_memory(model, loss, inputs, labels, wanted, seed)
                 known[loss] = [
                     number
                     for spectrum in (found.hessian, found.gauss_newton)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from focal_curvature.data import arrays, splits
+from focal_curvature.memory import advise
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def load(dataset_folder: Path, splits_folder: Path, device: torch.device) -> Ten
     ------
     ValueError
         If a file is not what its checksum says, or a channel is constant.
+    MemoryError
+        If memory runs out.
     """
     dataset = arrays.read(dataset_folder)
     indices = splits.read(splits_folder)
@@ -74,12 +77,16 @@ def load(dataset_folder: Path, splits_folder: Path, device: torch.device) -> Ten
     if not all(std):
         raise ValueError(f"{dataset_folder}: a channel is constant over the training images")
     loaded = {}
-    for name, raw in pixels.items():
-        images = torch.from_numpy(raw).to(device).float().div_(dataset.scale)
-        for c in range(channels):
-            images[:, c].sub_(mean[c]).div_(std[c])
-        labels = torch.from_numpy(dataset.labels[indices[name]]).to(device)
-        loaded[name] = Split(images, labels)
+    with advise(
+        f"out of memory on {device} while loading the images: lower data.train "
+        "and data.test, or use a device with more memory"
+    ):
+        for name, raw in pixels.items():
+            images = torch.from_numpy(raw).to(device).float().div_(dataset.scale)
+            for c in range(channels):
+                images[:, c].sub_(mean[c]).div_(std[c])
+            labels = torch.from_numpy(dataset.labels[indices[name]]).to(device)
+            loaded[name] = Split(images, labels)
     return Tensors(loaded, len(dataset.classes), channels, dataset.images.shape[2], mean, std)
 
 
@@ -91,8 +98,15 @@ class Subset:
     sha256: str
 
 
-def subset(split: Split, size: int | None) -> Subset:
+def subset(split: Split, size: int | None, key: str = "curvature.samples") -> Subset:
     """Draw a fixed stratified sample of a split, or take all of it for ``size`` None.
+
+    Parameters
+    ----------
+    split : Split
+    size : int or None
+    key : str
+        Of the configuration: where the size is from.
 
     Raises
     ------
@@ -101,9 +115,7 @@ def subset(split: Split, size: int | None) -> Subset:
     """
     if size is not None:
         if size > len(split.labels):
-            raise ValueError(
-                f"curvature.samples: {size} asked for, the split has {len(split.labels)}"
-            )
+            raise ValueError(f"{key}: {size} asked for, the split has {len(split.labels)}")
         drawn, _ = splits.stratified(split.labels.cpu().numpy(), size, seed=0)
         index = torch.from_numpy(drawn).to(split.labels.device)
         split = Split(split.images[index], split.labels[index])

@@ -33,6 +33,7 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     figure : str
         One of ``ALL_FIGURES``.
     data : Path
+        Without rows where all runs of the figure diverged: drawn as a line that says so.
     outputs : list of Path
         Files to write; the suffix says the format. The same table gives the same bytes.
     """
@@ -42,10 +43,12 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     import pandas as pd
 
     from focal_curvature.files import write_atomically
+    from focal_curvature.plotting.common import nothing
 
     style = Path(__file__).with_name("matplotlibrc")
     with mpl.rc_context(fname=style):
-        drawn = load(figure).draw(pd.read_csv(data))
+        table = pd.read_csv(data)
+        drawn = nothing() if table.empty else load(figure).draw(table)
         for output in outputs:
             kind = output.suffix[1:]
             stamp = {"pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]

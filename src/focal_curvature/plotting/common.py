@@ -94,6 +94,13 @@ def panels(rows: Sequence[str], columns: Sequence[str], height: float, **share: 
     return figure, figure.subplots(len(rows), len(columns), squeeze=False, **share)
 
 
+def nothing() -> Figure:
+    """Make the figure of a table without rows."""
+    figure = Figure(figsize=(COLUMN, 0.5))
+    figure.text(0.5, 0.5, "no completed run to draw", ha="center", va="center")
+    return figure
+
+
 def plain_log_ticks(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers, as 2 or 0.5, instead of powers of ten."""
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))

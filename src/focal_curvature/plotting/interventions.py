@@ -19,7 +19,9 @@ KEYS = ["model", "gamma", "seed"]
 
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a row per run and control that is applicable: where it starts, and where it leads.
+    """Return a row per run and control: where it starts, and where it leads.
+
+    Without controls that are not applicable or where a Hessian is not finite.
 
     Returns
     -------
@@ -31,12 +33,12 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     controls = tables["controls"]
     measured = ["trace", "ece", "noise_floor_95"]
     before = controls[controls["control"] == "none"].set_index(KEYS)[measured]
-    after = controls[controls["control"].isin(list(CONTROLS)) & controls["ece"].notna()]
+    after = controls[controls["control"].isin(list(CONTROLS))]
     both = after[[*KEYS, "control", "value", "trace", "ece"]].join(
         before.add_suffix("_before"), on=KEYS
     )
-    both["trace"] = both["trace"].fillna(both["trace_before"])
-    return both
+    both["trace"] = both["trace"].where(both["control"] != "psi", both["trace_before"])
+    return both.dropna()
 
 
 def draw(data: pd.DataFrame) -> Figure:

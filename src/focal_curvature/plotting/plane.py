@@ -19,10 +19,11 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame) -> Figure:
     """Draw filled contours, a row of panels per loss, all on one logarithmic colour scale."""
+    # The gammas of a model's own: runs that diverged are not there.
     columns = [
         (model, gamma)
-        for model in data["model"].unique()
-        for gamma in sorted(data["gamma"].unique())
+        for model, group in data.groupby("model", sort=False)
+        for gamma in sorted(group["gamma"].unique())
     ]
     low, high = np.log10(data["loss"].min()), np.log10(data["loss"].max())
     levels = np.logspace(low, high, 17)

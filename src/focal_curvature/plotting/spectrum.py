@@ -25,6 +25,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         asinh(eigenvalue / SMALL), mean over probes.
     """
     nodes = tables["spectrum"]
+    if nodes.empty:
+        return pd.DataFrame(columns=[*KEYS, "eigenvalue", "density"])
     nodes = nodes.assign(place=np.arcsinh(nodes["eigenvalue"] / SMALL))
     ends = nodes["place"].min() - 4 * WIDTH, nodes["place"].max() + 4 * WIDTH
     grid = np.linspace(*ends, 300)

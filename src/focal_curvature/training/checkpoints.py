@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from focal_curvature.files import REMEDY, write_atomically
+
+logger = logging.getLogger(__name__)
 
 
 def save_weights(path: Path, content: Mapping[str, Any]) -> None:
@@ -58,6 +61,9 @@ def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:
     """
     try:
         checkpoint = load_weights(path)
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        logger.warning("%s: training starts anew", str(error).removesuffix(f": {REMEDY}"))
         return None
     return checkpoint if checkpoint.get("fingerprint") == fingerprint else None

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from focal_curvature.data.augment import augment
 from focal_curvature.data.tensors import Tensors
-from focal_curvature.memory import advise
+from focal_curvature.memory import advise, out_of_memory
 from focal_curvature.registry import resolve
-from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.training.checkpoints import load_checkpoint, save_weights
 from focal_curvature.training.evaluation import CHUNK, logits_of, scores
@@ -74,25 +74,48 @@ def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Mod
 
     The weights depend on the model and the seed, not on the objective: objectives are compared
     from the same start.
+
+    Raises
+    ------
+    ValueError
+        If the factory fails on the arguments in the configuration.
+    MemoryError
+        If memory runs out.
     """
-    factory = resolve(spec.model_factory)
-    with torch.random.fork_rng():
-        torch.manual_seed(
-            derive_seed("weights", spec.model_factory, spec.model_arguments, spec.seed)
-        )
-        model = factory(tensors.classes, tensors.channels, tensors.size, **spec.model_arguments)
-    return model.to(device)
+    factory, arguments = resolve(spec.model_factory), spec.model_arguments
+    place = f"models.{spec.model}.arguments"
+    with (
+        advise(f"out of memory while building {spec.model}: make it smaller ({place})"),
+        torch.random.fork_rng(),
+    ):
+        torch.manual_seed(derive_seed("weights", spec.model_factory, arguments, spec.seed))
+        try:
+            model = factory(tensors.classes, tensors.channels, tensors.size, **arguments)
+        except Exception as error:  # whatever a layer raises that is given another type or size
+            if out_of_memory(error) or not arguments:
+                raise
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"{place}: {arguments} give no model: {reason}") from error
+        return model.to(device)
 
 
 def build_loss(objective: Objective) -> nn.Module:
     """Build an objective's per-sample loss."""
-    return resolve(objective.factory)(**objective.parameters)
+    return _build("objectives", objective)
 
 
 def build_regulariser(objective: Objective) -> Callable[..., dict[str, Tensor]] | None:
     """Build what replaces the plain gradient; see `focal_curvature.regularisers`."""
     added = objective.regulariser
-    return resolve(added.factory)(**added.parameters) if added else None
+    return _build("regularisers", added) if added else None
+
+
+def _build(section: str, part: Objective | Regulariser) -> Any:
+    """Call a factory with its parameters; what it refuses is told with its key."""
+    try:
+        return resolve(part.factory)(**part.parameters)
+    except ValueError as error:
+        raise ValueError(f"{section}.{part.name}: {error}") from error
 
 
 def build_forward(
@@ -171,7 +194,7 @@ def train(
     bins : int
         Bins of the history's calibration error.
     checkpoint : Path, optional
-        Where to keep one; removed at the end.
+        Where to keep one. It stays, for whoever writes the outcome to remove when that is done.
     checkpoint_seconds : float
         Least time between two of them.
     fingerprint : str
@@ -256,8 +279,6 @@ def train(
         except DivergenceError as error:
             reason = str(error)
             logger.error("%s: diverged: %s", spec.folder, reason)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return outcome_of(reason, weights, history, logits, tensors, parameters, start)

@@ -323,8 +323,6 @@ def train_stacked(
                 end(run, error)
             else:
                 found[run] = own
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     parameters = sum(p.numel() for p in models[0].parameters() if p.requires_grad)
     outcomes = []
     for run, history in enumerate(histories):

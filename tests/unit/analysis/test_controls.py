@@ -96,3 +96,16 @@ def test_a_network_that_cannot_be_rescaled_has_a_reason(data):
     found, _ = measure(net, data, gamma=0)
     assert found["dinh", 4]["reason"].startswith("not applicable")
     assert np.isfinite(found["none", None]["trace"])
+
+
+def test_a_hessian_that_is_not_finite_is_a_reason_and_the_rest_is_measured(data):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)).eval()
+    with torch.no_grad():
+        net[1].weight.mul_(1e25)
+        net[3].weight.mul_(1e-25)
+    found, rows = measure(net, data, gamma=2)
+    assert [row["control"] for row in rows] == ["none", "temperature", "dinh", "dinh", "psi"]
+    assert all("non-finite" in row["reason"] for row in rows[:-1])
+    assert np.isfinite([row["ece"] for row in rows]).all()
+    assert "reason" not in found["psi", 2]

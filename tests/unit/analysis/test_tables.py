@@ -1,3 +1,4 @@
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from focal_curvature.analysis import cost, summary, tables
+from focal_curvature.analysis import cost, summary, tables, trajectory
 from focal_curvature.runs import CROSS_ENTROPY, Regulariser, RunSpec
 
 
@@ -166,3 +167,38 @@ def test_provenance_lists_every_distinct_machine_once():
     assert [m["device"] for m in found["machines"]] == ["cpu", "cuda (H)"]
     assert (found["training_seconds"], found["curvature_seconds"]) == (6.0, 2.0)
     assert found["commits"] == ["abc"]
+
+
+def test_a_table_without_rows_leaves_the_types_of_the_others(tmp_path):
+    (tmp_path / "none.csv").write_text("model,gamma\n")
+    (tmp_path / "one.csv").write_text("model,gamma\ncnn,2.0\n")
+    both = tables.read_all([tmp_path / "none.csv", tmp_path / "one.csv"])
+    assert both["gamma"].dtype == float
+    assert list(tables.read_all([tmp_path / "none.csv"])) == ["model", "gamma"]
+
+
+@pytest.mark.parametrize("name", ["estimators", "trajectory"])
+def test_tables_of_diverged_runs_alone_are_written(tmp_path, name):
+    module = importlib.import_module(f"focal_curvature.analysis.{name}")
+    columns = {
+        "estimators": [
+            *("model", "gamma", "trace_difference_in_stderr"),
+            *(
+                f"{estimator}_{part}"
+                for estimator in ("pyhessian", "engine")
+                for part in ("seconds", "top_eigenvalue", "trace", "trace_stderr")
+            ),
+        ],
+        "trajectory": [
+            *trajectory.KEYS,
+            *trajectory.MEASURES,
+            *(f"{split}_ece" for split in trajectory.SPLITS),
+        ],
+    }
+    (tmp_path / "in.csv").write_text(",".join(columns[name]) + "\n")
+    table = tables.read_all([tmp_path / "in.csv"])
+    if name == "trajectory":
+        table = trajectory.correlations(table)
+    outputs = [tmp_path / f"out.{kind}" for kind in ("csv", "md", "tex")]
+    summary.write(table, module.printed(table), outputs)
+    assert pd.read_csv(outputs[0]).empty

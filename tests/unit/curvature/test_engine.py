@@ -204,6 +204,8 @@ def test_a_non_finite_product_names_its_layer():
     p = Problem.of(net, Naive(), torch.eye(5).reshape(5, 1, 1, 5), torch.arange(5))
     with pytest.raises(FloatingPointError, match=r"hessian product.*1\.weight"):
         Operator(p)(torch.ones(25))
+    with pytest.raises(FloatingPointError, match="Hessian of the loss in the logits"):
+        estimate(net, Naive(), p.inputs, p.labels, {"estimator": "engine", "check": False}, 0)
 
 
 @pytest.mark.parametrize(("act", "vanish"), [(nn.ReLU, True), (nn.Tanh, False), (nn.GELU, False)])

@@ -87,3 +87,24 @@ def test_both_estimators_agree_with_the_exact_hessian(net, samples, problems):
         assert abs(row[f"{name}_trace"] - trace) < slack
         assert row[f"{name}_seconds"] > 0
     assert np.isfinite(row["trace_difference_in_stderr"])
+
+
+def test_a_hessian_that_is_not_finite_leaves_what_needs_none(caplog):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    with torch.no_grad():
+        net[0].weight.mul_(1e25)
+        net[2].weight.mul_(1e-25)
+    samples = torch.randn(20, 4), torch.arange(20) % 3
+    problem = Problem.of(net, focal(0), *samples)
+    assert geometry.spectrum(problem, seed=0, probes=2, steps=3) == []
+    lines, plane = geometry.surroundings(
+        {"objective": problem}, seed=0, reach=0.1, resolution=3, surface=True
+    )
+    assert {row["direction"] for row in lines} == {"random"}
+    assert len(plane) == 9
+    row = geometry.compare(net, focal(0), *samples, {"probes": 2}, seed=0)
+    assert np.isnan([row["pyhessian_trace"], row["engine_top_eigenvalue"]]).all()
+    assert np.isnan(row["trace_difference_in_stderr"])
+    assert row["engine_seconds"] > 0
+    assert caplog.text.count("non-finite") == 4

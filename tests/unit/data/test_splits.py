@@ -109,3 +109,5 @@ def test_subset_is_fixed_stratified_and_named_by_its_content(data):
     assert torch.bincount(one.split.labels).tolist() == [2] * 10
     with pytest.raises(ValueError, match="51 asked for, the split has 50"):
         tensors.subset(split, 51)
+    with pytest.raises(ValueError, match=r"trajectory\.samples: 51 asked for"):
+        tensors.subset(split, 51, "trajectory.samples")

@@ -170,6 +170,44 @@ def test_the_benchmark_prepares_every_figure(runs, reliability, tmp_path, monkey
         assert len(scoring.load(figure).prepare(tables))
 
 
+CLOSER = [
+    *(*plotting.GEOMETRY_FIGURES, "bound", "logit_curvature"),
+    *(*plotting.CONTROL_FIGURES, *plotting.TRAJECTORY_FIGURES),
+]
+
+
+@pytest.mark.parametrize("figure", CLOSER)
+@pytest.mark.parametrize("lost", ["all", "one"])
+def test_a_closer_look_is_drawn_where_runs_diverged(figure, lost, tables, tmp_path):
+    """All of them, which leaves tables without rows, or one model's first."""
+    for name, table in tables.items():
+        gone = pd.Series(lost == "all", table.index)
+        if lost == "one" and name not in ("reliability", "claims"):
+            first = "objective" if name == "trajectory" else "gamma"
+            gone = (table.get("model") == "cnn") & (table[first] == table[first].iloc[0])
+        table[~gone].to_csv(tmp_path / f"{name}.csv", index=False)
+        tables[name] = pd.read_csv(tmp_path / f"{name}.csv")
+    data = tmp_path / "data.csv"
+    plotting.load(figure).prepare(tables).to_csv(data, index=False)
+    plotting.draw(figure, data, [tmp_path / "figure.pdf"])
+    assert (tmp_path / "figure.pdf").exists()
+
+
+def test_a_control_without_curvature_is_not_drawn(tables):
+    controls = tables["controls"]
+    lost = (controls["model"] == "cnn") & (controls["gamma"] == 0)
+    controls.loc[lost & (controls["control"] == "temperature"), "trace"] = np.nan
+    controls.loc[lost & (controls["control"] == "none"), "trace"] = np.nan
+    table = plotting.load("interventions").prepare(tables)
+    assert list(table.groupby(["model", "gamma"]).size()) == [3, 3, 3]
+    assert table.notna().all(axis=None)
+    controls.loc[lost & (controls["control"] == "none"), "trace"] = 8.0
+    table = plotting.load("interventions").prepare(tables)
+    left = table[(table["model"] == "cnn") & (table["gamma"] == 0)]
+    assert list(left["control"]) == ["dinh", "psi"]
+    assert left["trace"].iloc[1] == 8.0
+
+
 def test_failed_runs_and_other_losses_are_not_drawn(runs):
     runs.loc[0, "status"] = "diverged"
     focal = common.focal_runs(runs)

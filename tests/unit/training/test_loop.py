@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from focal_curvature.curvature.tracking import traces
+from focal_curvature.data import tensors
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.training import (
@@ -113,6 +114,39 @@ def test_training_learns_and_records_every_epoch(data):
     assert right.mean() == last["validation_accuracy"]
 
 
+@pytest.mark.parametrize("width", ["wide", -1])
+def test_arguments_that_give_no_model_are_named(data, width):
+    wrong = replace(spec("small_cnn"), model_arguments={"width": width})
+    with pytest.raises(ValueError, match=r"models\.small_cnn\.arguments: {'width': .* no model: "):
+        build_model(wrong, data, torch.device("cpu"))
+
+
+def test_where_memory_ends_in_building_a_model_or_loading_its_images_it_says_what_to_change(
+    data, digits_folder, splits_folder, monkeypatch
+):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "resolve", lambda _: full)
+    with pytest.raises(MemoryError, match=r"make it smaller \(models\.small_cnn\.arguments\)"):
+        build_model(spec("small_cnn"), data, torch.device("cpu"))
+    monkeypatch.setattr(tensors, "Split", full)
+    with pytest.raises(MemoryError, match=r"while loading the images: lower data\.train"):
+        tensors.load(digits_folder, splits_folder, torch.device("cpu"))
+
+
+def test_parameters_that_a_factory_refuses_are_named(data):
+    smoothing = Objective(
+        "label_smoothing",
+        "focal_curvature.losses.label_smoothing:label_smoothing",
+        {"epsilon": 5},
+    )
+    with pytest.raises(ValueError, match=r"objectives\.label_smoothing: epsilon must be"):
+        train(replace(spec(), objective=smoothing), data, bins=15)
+    with pytest.raises(ValueError, match=r"regularisers\.sam: radius must be"):
+        train(spec(gamma=0, regulariser=regularised("sam", radius=-1)), data, bins=15)
+
+
 class StopError(Exception):
     pass
 
@@ -138,7 +172,8 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monke
     assert resumed.resumed_from == 2
     assert same(resumed.weights, undisturbed.weights)
     assert resumed.history == undisturbed.history
-    assert not checkpoint.exists()
+    # Until the outcome is on disk, it is what a killed job can go on from.
+    assert checkpoint.exists()
 
 
 @pytest.mark.parametrize("name", REGULARISERS)
@@ -189,13 +224,15 @@ def test_a_run_blown_up_by_its_penalty_names_the_penalty(data):
 
 
 @pytest.mark.parametrize("content", ["foreign", "damaged"])
-def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(data, tmp_path, content):
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(data, tmp_path, caplog, content):
     checkpoint = tmp_path / "checkpoint.pt"
     save_weights(checkpoint, {"fingerprint": "other", "epoch": 3})
     if content == "damaged":
         checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     outcome = train(spec(), data, bins=15, checkpoint=checkpoint, fingerprint="mine")
     assert outcome.resumed_from == 0
+    told = [line for line in caplog.messages if "training starts anew" in line]
+    assert len(told) == (content == "damaged")
     assert same(outcome.weights, train(spec(), data, bins=15).weights)
 
 

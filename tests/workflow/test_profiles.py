@@ -18,21 +18,22 @@ jobs: {{train: {train}, curvature: {others}, calibration: {others}}}
 
 
 @pytest.mark.parametrize(
-    # 100 runs or 10 cells at 40 in a submission, data, summary, figures; single: tables, cost,
-    # provenance, and cells of curvature and calibration whose runs are trained one by one.
-    ("train", "others", "groups", "single"),
-    [("run", "run", 3 + 3, 3), ("run", "cell", 3 + 3, 3 + 20), ("cell", "cell", 1 + 3, 3)],
+    # 100 runs or 10 cells at 40 in a submission, data, summary, figures, and 20 jobs of cells whose
+    # runs are trained one by one in one more; single: tables, cost, provenance.
+    ("train", "others", "groups"),
+    [("run", "run", 3 + 3), ("run", "cell", 3 + 3 + 1), ("cell", "cell", 1 + 3)],
 )
-def test_slurm_profile_groups_runs(checkout_factory, train, others, groups, single):
+def test_slurm_profile_groups_runs(checkout_factory, train, others, groups):
     checkout = checkout_factory()
     (checkout.folder / "config/grid.yaml").write_text(GRID.format(train=train, others=others))
     text = checkout.snakemake(
         *("--dry-run", "--workflow-profile", "workflow/profiles/slurm"),
         *("--configfile", "config/grid.yaml"),
     ).stdout
-    assert len(re.findall(r"^\[.*Group job (?:data|runs|paper) ", text, re.MULTILINE)) == groups
+    grouped = re.findall(r"^\[.*Group job (?:data|runs|cells|paper) ", text, re.MULTILINE)
+    assert len(grouped) == groups
     alone = re.findall(r"^\[[^\n]*\]\nJob \d+: ", text, re.MULTILINE)
-    assert len(alone) == single
+    assert len(alone) == 3
 
 
 BESIDE = {

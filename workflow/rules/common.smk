@@ -288,11 +288,14 @@ def asked_beside(job, resource):
 def group_of(stage):
     """Group of a stage's jobs: with its run, or with its cell if that is trained in one job.
 
-    A job that waits for jobs of several groups is in none: it would make one of them. If it waits for
-    hundreds, Snakemake would go through all of them whenever one ends: planning becomes quadratic.
+    Jobs of cells that wait for several runs have a group of their own: in the same one, each would make
+    one group of those that it waits for. A job that waits for hundreds is in none: Snakemake would go
+    through all of them whenever one ends, and planning becomes quadratic.
     """
     serves = config["jobs"][stage]
-    return "runs" if serves in ("run", config["jobs"]["train"]) else None
+    if serves in ("run", config["jobs"]["train"]):
+        return "runs"
+    return "cells" if serves == "cell" else None
 
 
 def job_name(stage):

@@ -305,9 +305,11 @@ def job_name(stage):
 
 
 def benchmarks():
-    """(stage, model) and benchmark file of every job whose cost is told, in order."""
+    """Benchmark file -> (stage, model) of every job but the one that adds them up, in order."""
     folder = f"{RESULTS}/benchmarks"
-    found = {f"{folder}/splits.tsv": ("splits", "")}
+    found = {f"{DATASET}/archives/{archive}.tsv": ("download", "") for archive in ARCHIVES}
+    found[f"{DATASET}/dataset.tsv"] = ("dataset", "")
+    found[f"{folder}/splits.tsv"] = ("splits", "")
     for stage in ("train", "curvature", "calibration"):
         pattern = f"{folder}/{stage}/{job_name(stage)}.tsv"
         for run in RUNS.values():
@@ -317,7 +319,10 @@ def benchmarks():
         for model in config["models"] if config[stage] else ():
             found[f"{folder}/{stage}/{model}.tsv"] = (stage, model)
     single = ["theory", "posterior"] if config["theory"] else []
-    for stage in (*single, "tables", "summary", "claims", "figure_tables"):
+    single += ["tables", "provenance", "summary", "claims"]
+    single += ["estimators"] if config["geometry"] else []
+    single += ["trajectory_table"] if config["trajectory"] else []
+    for stage in (*single, "figure_tables"):
         found[f"{folder}/{stage}.tsv"] = (stage, "")
     for figure in FIGURES:
         found[f"{folder}/figure/{figure}.tsv"] = ("figure", "")

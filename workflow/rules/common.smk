@@ -257,8 +257,12 @@ def asked(stage, resource):
 def asked_beside(job, resource):
     """The same for a job that measures curvature of a model's runs as often as MEASUREMENTS says.
 
-    The trajectory's trains these runs once more.
+    The trajectory's trains these runs once more, and measures on samples of its own.
     """
+    settings = config
+    if job == "trajectory" and config["trajectory"]:
+        own = config["curvature"] | {"samples": config["trajectory"]["samples"]}
+        settings = config | {"curvature": own}
 
     def find(wildcards, attempt):
         def ask(stage, times, regulariser=None):
@@ -266,7 +270,7 @@ def asked_beside(job, resource):
             runs = runs_per_job(stage)
             found = needs(
                 stage,
-                config,
+                settings,
                 wildcards.model,
                 runs=runs,
                 gpu=bool(GPU),

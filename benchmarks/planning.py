@@ -1,4 +1,4 @@
-"""How long Snakemake takes to plan 1,000 and 10,000 runs, as single jobs and as cells of 5 seeds.
+"""How long Snakemake takes to plan 1,000 and 10,000 runs: single jobs, cells of 5 seeds, or mixed.
 
 python benchmarks/planning.py [RUNS...] writes benchmarks/results/planning.{json,md}. The same
 number of jobs in a Snakefile with nothing but inputs and outputs is what our rules stand on. A dry
@@ -29,7 +29,7 @@ models: {{small_cnn: {{}}, small_resnet: {{}}}}
 objectives: {{focal: {{gamma: {gammas}}}}}
 seeds: [0, 1, 2, 3, 4]
 training: {{epochs: 60, batch_size: 32, learning_rate: 0.05}}
-jobs: {{train: {jobs}, curvature: {jobs}, calibration: {jobs}}}
+jobs: {{train: {train}, curvature: {train}, calibration: {calibration}}}
 """
 BARE = """\
 RUNS = range({runs})
@@ -78,12 +78,17 @@ def cases(runs: int, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
     slurm = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
     options = {"": [], ", not listed": ["--quiet"], ", Slurm profile": slurm}
     gammas = [number / 1000 for number in range(runs // 10)]
-    for jobs in ("run", "cell"):
-        file = folder / f"{jobs}.yaml"
-        file.write_text(GRID.format(gammas=gammas, jobs=jobs))
+    grids = {
+        "a job per run": ("run", "run"),
+        "a job per cell": ("cell", "cell"),
+        "a job per run, calibration per cell": ("run", "cell"),
+    }
+    for name, (train, calibration) in grids.items():
+        file = folder / f"{train}_{calibration}.yaml"
+        file.write_text(GRID.format(gammas=gammas, train=train, calibration=calibration))
         arguments = ["--directory", str(folder), "--configfile", str(file)]
         for text, option in options.items():
-            yield f"a job per {jobs}{text}", ROOT, [*arguments, *option]
+            yield f"{name}{text}", ROOT, [*arguments, *option]
     (folder / "Snakefile").write_text(BARE.format(runs=runs))
     yield "bare Snakefile, a job per run", folder, []
     yield "bare Snakefile, a job per run, not listed", folder, ["--quiet"]
@@ -91,7 +96,9 @@ def cases(runs: int, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
 
 def write(rows: list[dict[str, str | float]]) -> None:
     """Write what was measured so far."""
+    cpu = Path("/proc/cpuinfo").read_text().splitlines()
     machine = {
+        "cpu": next((line.split(":")[1].strip() for line in cpu if "model name" in line), "?"),
         "cores": os.cpu_count(),
         "architecture": platform.machine(),
         "python": platform.python_version(),

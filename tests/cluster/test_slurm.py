@@ -1,10 +1,11 @@
 """The smoke experiment on a real one-node Slurm: run by `make test-cluster`, inside slurm.sh.
 
 One run of the workflow meets everything at once. Its trainings are two submissions of two runs
-each: one submission is cancelled while it runs, the other is frozen until Slurm ends it at its time
-limit. What Slurm says is read from its own records.
+each: in the midst of them one submission is cancelled, the other is frozen until Slurm ends it at
+its time limit. What Slurm says is read from its own records.
 """
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from checkout import Checkout
@@ -20,10 +22,12 @@ from checkout import Checkout
 CONFIG = ("--configfile", "config/smoke.yaml")
 SLURM = (
     *("--workflow-profile", "workflow/profiles/slurm", *CONFIG),
-    *("--group-components", "runs=2"),
+    *("--group-components", "runs=2", "cells=4"),
     # The configuration says device: cpu, so that a GPU is only asked for, not used.
-    *("--set-resources", "train:gpu=1", "--resources", "gpu=2"),
+    *("--set-resources", "train:gpu=1"),
 )
+
+EPOCHS = 150
 
 
 def queue():
@@ -72,28 +76,40 @@ def wait_for(condition, seconds):
     return found
 
 
-def two_running_trainings():
-    running = [n for n, (state, what) in queue().items() if state == "RUNNING" and "runs" in what]
-    # Past its start: the process that trains is there.
-    trains = [n for n in running if any(b"tmp" in command(p) for p in processes(n))]
-    return trains if len(trains) == 2 else None
-
-
-def command(pid):
+def writes(pid, file):
+    """Return whether a process has a file open."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return any(link.readlink() == file for link in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
-        return b""
+        return False
+
+
+def frozen_in_training(results):
+    """Freeze every run that has a checkpoint; return the two submissions once each has one frozen.
+
+    Their other runs have not begun: Slurm's plugin works on one job of a submission at a time.
+    """
+    running = [n for n, (state, what) in queue().items() if state == "RUNNING" and "runs" in what]
+    pids = [pid for job in running for pid in processes(job)]
+    frozen = set()
+    for file in results.rglob("checkpoint.pt"):
+        log = results / f"logs/train/{file.parent.relative_to(results)}.log"
+        for pid in (pid for pid in pids if writes(pid, log)):
+            os.kill(pid, signal.SIGSTOP)
+            frozen.add(pid)
+    return running if len(frozen) == 2 else None
 
 
 @pytest.fixture(scope="module")
 def checkouts(tmp_path_factory):
-    """Two copies whose trainings ask for one minute at first."""
+    """Two copies whose trainings ask for one minute each at first, and keep every epoch."""
     made = [Checkout(tmp_path_factory.mktemp(name)) for name in ("cluster", "local")]
     for checkout in made:
         file = checkout.folder / "config/smoke.yaml"
         config = yaml.safe_load(file.read_text())
         config["models"]["small_cnn"]["resources"] = {"train": {"runtime": 1, "mem_mb": 1500}}
+        config["training"]["epochs"] = EPOCHS
+        config["jobs"]["checkpoint_seconds"] = 0
         file.write_text(yaml.safe_dump(config))
     return made
 
@@ -109,7 +125,10 @@ def finished(checkouts):
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
-        cancelled, frozen = wait_for(two_running_trainings, 90)
+        results = cluster.folder.resolve() / "results/smoke"
+        cancelled, frozen = wait_for(lambda: frozen_in_training(results), 120)
+        for pid in processes(cancelled):
+            os.kill(pid, signal.SIGCONT)
         subprocess.run(["scancel", str(cancelled)], check=True)
         for pid in processes(frozen):
             os.kill(pid, signal.SIGSTOP)
@@ -137,23 +156,23 @@ def test_every_job_was_a_slurm_job_and_the_others_completed(finished):
     jobs = submitted(log)
     assert jobs <= set(completed())
     states = [completed()[number]["JobState"] for number in jobs - set(lost)]
-    # Two trainings again; data; curvature and calibration of two cells; the closer look, the
-    # trajectory, controls, theory and posterior; tables, provenance and cost; the summary, the
+    # Two trainings again; data; curvature and calibration of both cells in one; the closer look,
+    # the trajectory, controls, theory and posterior; tables, provenance and cost; the summary, the
     # estimators, the trajectory's and theory's tables, and claims with the figures.
-    assert states == ["COMPLETED"] * (2 + 1 + 4 + 5 + 3 + 5)
+    assert states == ["COMPLETED"] * (2 + 1 + 1 + 5 + 3 + 5)
     assert queue() == {}
 
 
 def test_what_was_asked_for_is_what_slurm_gave(finished):
     *lost, log = finished
     rows = shown()
-    trainings = [n for n in submitted(log) if rows[n].get("TresPerJob") == "gres:gpu:2"]
+    trainings = [n for n in submitted(log) if rows[n].get("TresPerJob") == "gres:gpu:1"]
     again = sorted(set(trainings) - set(lost))
     assert len(trainings) == 4
     for number in lost:
-        assert asked(rows[number]) == ("00:01:00", "2", "3000M")
+        assert asked(rows[number]) == ("00:02:00", "1", "1500M")
     for number in again:
-        assert asked(rows[number]) == ("00:02:00", "2", "6000M")
+        assert asked(rows[number]) == ("00:04:00", "1", "3000M")
 
 
 def asked(row):
@@ -169,6 +188,21 @@ def test_results_are_those_of_a_local_run_to_the_bit(finished, checkouts):
     ]
     assert len(files) == 16
     assert [f for f in files if (cluster / f).read_bytes() != (local / f).read_bytes()] == []
+    tables = [pd.read_csv(folder / "runs.csv") for folder in (cluster, local)]
+    there, here = (table.drop(columns=list(table.filter(like="_seconds"))) for table in tables)
+    assert here.filter(like="trace_").notna().any(axis=None)
+    pd.testing.assert_frame_equal(there, here, check_exact=True)
+
+
+def test_what_was_cut_off_went_on_from_its_checkpoint(finished, checkouts):
+    cluster, local = (
+        [json.loads(file.read_text())["resumed_from_epoch"] for file in folder.rglob("run.json")]
+        for folder in (checkout.folder / "results/smoke" for checkout in checkouts)
+    )
+    assert local == [0] * 4
+    assert sorted(cluster)[:2] == [0, 0]  # not begun when their submission ended
+    assert len(cluster) == 4
+    assert all(0 < epoch < EPOCHS for epoch in sorted(cluster)[2:])
 
 
 def test_nothing_is_left_to_do(finished, checkouts):

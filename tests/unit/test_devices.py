@@ -24,6 +24,18 @@ time.sleep(seconds)
 print(time.monotonic(), flush=True)
 """
 
+# Says what a script's main sees, and goes on when told to.
+JOB = """
+import os, sys
+from types import SimpleNamespace
+import job
+def main(snakemake):
+    print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+    sys.stdin.readline()
+gpu, log = sys.argv[1:]
+job.run(main, SimpleNamespace(resources={"gpu": int(gpu)}, log=[log], rule="train"))
+"""
+
 
 def start(folder, seconds, names):
     return subprocess.Popen(
@@ -32,6 +44,31 @@ def start(folder, seconds, names):
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+def test_jobs_get_a_device_each_only_where_they_ask_for_one(tmp_path):
+    environment = {"PYTHONPATH": str(ROOT / "workflow/scripts"), "TMPDIR": str(tmp_path)}
+
+    def begin(number, gpu):
+        return subprocess.Popen(
+            [sys.executable, "-c", JOB, str(gpu), str(tmp_path / f"{number}.log")],
+            env={**os.environ, **environment, "CUDA_VISIBLE_DEVICES": "GPU-a,GPU-b"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    first, second, plain = begin(1, 1), begin(2, 1), begin(3, 0)
+    seen = [job.stdout.readline().strip() for job in (first, second, plain)]
+    assert sorted(seen[:2]) == ["GPU-a", "GPU-b"]
+    assert seen[2] == "GPU-a,GPU-b"
+    third = begin(4, 1)
+    first.communicate("go on\n", timeout=60)
+    assert third.communicate("go on\n", timeout=60)[0].strip() == seen[0]
+    for job in (second, plain):
+        job.communicate("go on\n", timeout=60)
+    assert [job.returncode for job in (first, second, plain, third)] == [0] * 4
 
 
 def test_seven_jobs_on_three_devices_never_share_one(tmp_path):

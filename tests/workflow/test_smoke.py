@@ -57,6 +57,21 @@ def test_tables_hold_every_run(finished):
     assert runs["test_samples"].eq(200).all()
 
 
+def test_the_cost_of_every_job_is_counted(finished):
+    files = (finished.folder / "results").rglob("*.tsv")
+    seconds = {file: pd.read_csv(file, sep="\t")["s"].iloc[-1] for file in files}
+    rules = set()
+    for file in seconds:
+        at = file.relative_to(finished.folder / "results").parts
+        rules.add(at[2].removesuffix(".tsv") if at[1] == "benchmarks" else file.stem)
+    table = pd.read_csv(finished.folder / "paper_figures/smoke/tables/cost.csv")
+    # The table's own job is not over while it is written.
+    assert set(table["stage"]) == rules - {"cost"}
+    counted = [value for file, value in seconds.items() if file.stem != "cost"]
+    assert table["jobs"].sum() == len(counted)
+    assert table["wall_s"].sum() == pytest.approx(sum(counted))
+
+
 def test_the_table_follows_from_the_logits(finished):
     runs = pd.read_csv(finished.folder / "results/smoke/runs.csv").set_index("run")
     logits = np.load(finished.folder / "results/smoke/small_cnn/focal-2/seed1/logits.npz")

@@ -1,5 +1,6 @@
 # Loads and checks the configuration, and says where things lie. No rules in here.
 import gc
+import math
 import shutil
 import sys
 from collections import Counter
@@ -77,6 +78,9 @@ else:
         "{folder}/archives/{archive}", folder=DATASET, archive=ARCHIVES
     )
 
+# Jobs of a whole model beside its runs, and how many runs' measurements of curvature each makes.
+MEASUREMENTS = {}
+
 # The closer look at the focal runs of one seed, where it is asked for.
 FIGURES = plotting.FIGURES
 TABLES = ["summary", "cost"]
@@ -97,6 +101,10 @@ if config["geometry"]:
         model=config["models"],
         table=["spectrum", "lines", "plane"],
     )
+    # Per run both estimators, as many products for lines and planes, and spectra under two losses.
+    products = config["curvature"]["probes"] + config["curvature"]["max_iterations"]
+    spectra = config["geometry"]["probes"] * config["geometry"]["steps"] / products
+    MEASUREMENTS["geometry"] = len(GEOMETRY_RUNS) * (2 + spectra)
 
 # Theory held against the focal runs' predictions, and interventions on the runs of one seed.
 FOCAL_RUNS = [
@@ -121,6 +129,8 @@ if config["controls"]:
         and run.model == next(iter(config["models"]))
     ]
     CONTROL_TABLES = expand("{folder}/controls/{model}.csv", folder=RESULTS, model=config["models"])
+    # As trained, with its temperature, and rescaled.
+    MEASUREMENTS["controls"] = len(CONTROL_RUNS) * (2 + len(config["controls"]["factors"]))
 
 # The runs that are followed along their training, where that is asked for.
 TRAJECTORY_RUNS, TRAJECTORY_TABLES = [], []
@@ -136,6 +146,7 @@ if config["trajectory"]:
     TRAJECTORY_TABLES = expand(
         "{folder}/trajectory/{model}.csv", folder=RESULTS, model=config["models"]
     )
+    MEASUREMENTS["trajectory"] = len(TRAJECTORY_RUNS) * len(config["trajectory"]["epochs"])
 
 if config["regularisers"]:
     FIGURES += plotting.REGULARISER_FIGURES
@@ -215,10 +226,15 @@ def served(stage):
     return find
 
 
+def runs_per_job(stage):
+    """How many runs a stage's job serves."""
+    cell = len(config["seeds"])
+    return {"run": 1, "cell": cell, "model": cell * len(SLUGS)}[config["jobs"][stage]]
+
+
 def asked(stage, resource):
     """What a stage's jobs ask a cluster for, as a function of the wildcards and the attempt."""
-    cell = len(config["seeds"])
-    runs = {"run": 1, "cell": cell, "model": cell * len(SLUGS)}[config["jobs"][stage]]
+    runs = runs_per_job(stage)
 
     @cache
     def find(model, cell, attempt):
@@ -234,23 +250,52 @@ def asked(stage, resource):
     )
 
 
-def asked_to_follow(wildcards, attempt):
-    """Minutes to train a model's chosen runs once more and to measure each at every epoch asked for."""
-    train, curvature = (
-        needs(stage, config, wildcards.model, runs=1, gpu=bool(GPU), attempt=attempt)["runtime"]
-        for stage in ("train", "curvature")
-    )
-    return len(TRAJECTORY_RUNS) * (train + len(config["trajectory"]["epochs"]) * curvature)
+def asked_beside(job, resource):
+    """The same for a job that measures curvature of a model's runs as often as MEASUREMENTS says.
+
+    The trajectory's trains these runs once more, and measures on samples of its own.
+    """
+    settings = config
+    if job == "trajectory" and config["trajectory"]:
+        own = config["curvature"] | {"samples": config["trajectory"]["samples"]}
+        settings = config | {"curvature": own}
+
+    def find(wildcards, attempt):
+        def ask(stage, times, regulariser=None):
+            # As many as the stage's own job serves, for which the user's numbers stand.
+            runs = runs_per_job(stage)
+            found = needs(
+                stage,
+                settings,
+                wildcards.model,
+                runs=runs,
+                gpu=bool(GPU),
+                attempt=attempt,
+                regulariser=regulariser,
+            )
+            return found | {"runtime": math.ceil(found["runtime"] * times / runs)}
+
+        parts = [ask("curvature", MEASUREMENTS[job])]
+        for slug in config["trajectory"]["objectives"] if job == "trajectory" else ():
+            added = CELLS[f"{wildcards.model}/{slug}"].objective.regulariser
+            parts.append(ask("train", len(config["trajectory"]["seeds"]), added))
+        values = [part[resource] for part in parts]
+        return sum(values) if resource == "runtime" else max(values)
+
+    return find
 
 
 def group_of(stage):
     """Group of a stage's jobs: with its run, or with its cell if that is trained in one job.
 
-    A job that waits for jobs of several groups is in none: it would make one of them. If it waits for
-    hundreds, Snakemake would go through all of them whenever one ends: planning becomes quadratic.
+    Jobs of cells that wait for several runs have a group of their own: in the same one, each would make
+    one group of those that it waits for. A job that waits for hundreds is in none: Snakemake would go
+    through all of them whenever one ends, and planning becomes quadratic.
     """
     serves = config["jobs"][stage]
-    return "runs" if serves in ("run", config["jobs"]["train"]) else None
+    if serves in ("run", config["jobs"]["train"]):
+        return "runs"
+    return "cells" if serves == "cell" else None
 
 
 def job_name(stage):
@@ -260,9 +305,11 @@ def job_name(stage):
 
 
 def benchmarks():
-    """(stage, model) and benchmark file of every job whose cost is told, in order."""
+    """Benchmark file -> (stage, model) of every job but the one that adds them up, in order."""
     folder = f"{RESULTS}/benchmarks"
-    found = {f"{folder}/splits.tsv": ("splits", "")}
+    found = {f"{DATASET}/archives/{archive}.tsv": ("download", "") for archive in ARCHIVES}
+    found[f"{DATASET}/dataset.tsv"] = ("dataset", "")
+    found[f"{folder}/splits.tsv"] = ("splits", "")
     for stage in ("train", "curvature", "calibration"):
         pattern = f"{folder}/{stage}/{job_name(stage)}.tsv"
         for run in RUNS.values():
@@ -272,7 +319,10 @@ def benchmarks():
         for model in config["models"] if config[stage] else ():
             found[f"{folder}/{stage}/{model}.tsv"] = (stage, model)
     single = ["theory", "posterior"] if config["theory"] else []
-    for stage in (*single, "tables", "summary", "claims", "figure_tables"):
+    single += ["tables", "provenance", "summary", "claims"]
+    single += ["estimators"] if config["geometry"] else []
+    single += ["trajectory_table"] if config["trajectory"] else []
+    for stage in (*single, "figure_tables"):
         found[f"{folder}/{stage}.tsv"] = (stage, "")
     for figure in FIGURES:
         found[f"{folder}/figure/{figure}.tsv"] = ("figure", "")

@@ -15,8 +15,8 @@ rule controls:
     threads: config["threads"]
     resources:
         gpu=GPU,
-        runtime=asked("curvature", "runtime"),
-        mem_mb=asked("curvature", "mem_mb"),
+        runtime=asked_beside("controls", "runtime"),
+        mem_mb=asked_beside("controls", "mem_mb"),
     params:
         sources=sources("analysis.controls", "training"),
         controls=config["controls"],

@@ -20,8 +20,8 @@ rule geometry:
     threads: config["threads"]
     resources:
         gpu=GPU,
-        runtime=asked("curvature", "runtime"),
-        mem_mb=asked("curvature", "mem_mb"),
+        runtime=asked_beside("geometry", "runtime"),
+        mem_mb=asked_beside("geometry", "mem_mb"),
     params:
         sources=sources("curvature.geometry", "training"),
         geometry=config["geometry"],

@@ -17,8 +17,8 @@ rule trajectory:
     threads: config["threads"]
     resources:
         gpu=GPU,
-        runtime=asked_to_follow,
-        mem_mb=asked("curvature", "mem_mb"),
+        runtime=asked_beside("trajectory", "runtime"),
+        mem_mb=asked_beside("trajectory", "mem_mb"),
     params:
         sources=sources("curvature.tracking", "training"),
         trajectory=config["trajectory"],

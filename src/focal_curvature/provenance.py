@@ -25,7 +25,8 @@ def collect() -> dict[str, Any]:
     -------
     dict
         JSON-ready. ``peak_memory_mb`` is the largest resident set so far, in MiB; ``commit`` ends
-        in ``-dirty`` when tracked files differ from it and is None outside a checkout.
+        in ``-dirty`` when tracked files other than figures differ from it and is None outside a
+        checkout.
     """
     return {**_constants(), "peak_memory_mb": round(_peak_memory_mb(), 1)}
 
@@ -43,16 +44,24 @@ def _constants() -> dict[str, Any]:
     }
 
 
-def commit() -> str | None:
-    """Return the commit of the checkout that this package lies in, or None."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+def commit(folder: Path = Path(__file__).parent) -> str | None:
+    """Return the commit of the checkout that a folder lies in, or None.
+
+    It ends in ``-dirty`` when a tracked file differs from it, but for ``paper_figures/``, which the
+    runs themselves write to.
+    """
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+
     try:
-        found = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
+        head = git("rev-parse", "HEAD")
+    except OSError:
         return None
-    return found.stdout.strip()
+    if head.returncode:
+        return None
+    changed = git("diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)paper_figures").returncode
+    return head.stdout.strip() + ("-dirty" if changed else "")
 
 
 def device_name(device: torch.device) -> str:

@@ -1,7 +1,9 @@
 """Counted in processes of their own: the setting is the process's, and cannot be undone."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +22,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def faults(mode):
     command = [sys.executable, "-c", COUNT, mode]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    return int(subprocess.check_output(command, env=environment))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")

@@ -318,7 +318,7 @@ def benchmarks():
     for stage in ("geometry", "controls", "trajectory"):
         for model in config["models"] if config[stage] else ():
             found[f"{folder}/{stage}/{model}.tsv"] = (stage, model)
-    single = ["theory", "posterior"] if config["theory"] else []
+    single = ["theory", "posterior", "theory_table"] if config["theory"] else []
     single += ["tables", "provenance", "summary", "claims"]
     single += ["estimators"] if config["geometry"] else []
     single += ["trajectory_table"] if config["trajectory"] else []

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 SCRIPT = """
 import sys
@@ -20,5 +22,5 @@ assert torch._inductor.config.deterministic, "the compiler was not told"
 
 
 def test_processes_are_deterministic_without_the_compiler_and_with_it():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=True)

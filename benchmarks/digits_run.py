@@ -29,7 +29,7 @@ BINS = CONFIG["calibration"]["bins"]
 if __name__ == "__main__":
     folder, model, *seeds = sys.argv[1:]
     deterministic(1)
-    data = tensors.load(Path(folder, "data"), Path(folder, "splits"), torch.device("cpu"))
+    data = tensors.load(Path(folder, "data"), Path(folder, "splits.json"), torch.device("cpu"))
     factory = f"focal_curvature.models.{model}:{model}"
     objective = Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": 2})
     specs = [

@@ -316,7 +316,7 @@ def stacked_seeds(model: str) -> dict[str, Any]:
             **{name: CONFIG["data"][name] for name in ("train", "validation", "test")},
             seed=CONFIG["data"]["split_seed"],
         )
-        splits.write(folder / "splits", found)
+        splits.write(folder / "splits.json", found)
         rounds = [
             {
                 "one process per run": 4 * 60 / processes(folder, model, [[s] for s in range(4)]),

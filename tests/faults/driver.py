@@ -69,14 +69,13 @@ class Bench:
         self.data = [
             str(folder / "data" / name) for name in ("dataset.json", "images.npy", "labels.npy")
         ]
-        names = ("train.txt", "validation.txt", "test.txt", "splits.json")
-        self.splits = [str(folder / "splits" / name) for name in names]
+        self.splits = str(folder / "splits.json")
         if not folder.joinpath("data").exists():
             digits.prepare(folder / "data")
             found = splits.split(
                 arrays.read(folder / "data"), train=images, validation=50, test=50, seed=0
             )
-            splits.write(folder / "splits", found)
+            splits.write(Path(self.splits), found)
 
     def run(self, name):
         return self.folder / name

@@ -1,6 +1,7 @@
 """Files that were changed or cut short behind our back are refused, and named."""
 
 import errno
+import json
 import os
 
 import numpy as np
@@ -15,13 +16,23 @@ SPLITS = {name: np.arange(10) + 10 * i for i, name in enumerate(splits.SPLITS)}
 
 
 @pytest.mark.parametrize("name", splits.SPLITS)
-def test_a_split_cut_at_a_line_is_refused(tmp_path, name):
-    splits.write(tmp_path, SPLITS)
-    assert (splits.read(tmp_path)[name] == SPLITS[name]).all()
-    file = tmp_path / f"{name}.txt"
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ValueError, match=rf"{name}\.txt: sha256 is .*: delete it and run again"):
-        splits.read(tmp_path)
+def test_a_split_that_lost_an_image_is_refused(tmp_path, name):
+    file = tmp_path / "splits.json"
+    splits.write(file, SPLITS)
+    assert (splits.read(file)[name] == SPLITS[name]).all()
+    content = json.loads(file.read_text())
+    content[name].pop()
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"splits\.json: indices do not match .*delete it and run"):
+        splits.read(file)
+
+
+def test_splits_cut_short_are_refused(tmp_path):
+    file = tmp_path / "splits.json"
+    splits.write(file, SPLITS)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"splits\.json: cannot be read .*: delete it and run"):
+        splits.read(file)
 
 
 def test_a_bit_flipped_in_weights_or_a_checkpoint_is_found(tmp_path, caplog):

@@ -45,9 +45,9 @@ def loaded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
     digits.prepare(folder / "data")
     found = splits.split(arrays.read(folder / "data"), train=200, validation=100, test=None, seed=0)
-    splits.write(folder / "splits", found)
+    splits.write(folder / "splits.json", found)
     return {
-        name: tensors.load(folder / "data", folder / "splits", torch.device(name))
+        name: tensors.load(folder / "data", folder / "splits.json", torch.device(name))
         for name in ("cpu", "cuda")
     }
 

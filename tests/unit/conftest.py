@@ -14,13 +14,13 @@ def digits_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def splits_folder(tmp_path_factory, digits_folder):
-    folder = tmp_path_factory.mktemp("splits")
+def splits_file(tmp_path_factory, digits_folder):
+    file = tmp_path_factory.mktemp("splits") / "splits.json"
     dataset = arrays.read(digits_folder)
-    splits.write(folder, splits.split(dataset, train=60, validation=40, test=50, seed=0))
-    return folder
+    splits.write(file, splits.split(dataset, train=60, validation=40, test=50, seed=0))
+    return file
 
 
 @pytest.fixture(scope="session")
-def data(digits_folder, splits_folder):
-    return tensors.load(digits_folder, splits_folder, torch.device("cpu"))
+def data(digits_folder, splits_file):
+    return tensors.load(digits_folder, splits_file, torch.device("cpu"))

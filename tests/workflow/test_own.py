@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import json
 import tarfile
 import threading
 
@@ -118,9 +119,9 @@ def test_archives_are_downloaded_verified_and_used(checkout_factory, tmp_path):
         table = checkout.folder / "src/focal_curvature/data/sources.csv"
         table.write_text("\n".join(rows) + "\n")
         data = {"name": "mnist", "validation": 20}
-        target = "results/own/splits/train.txt"
+        target = "results/own/splits.json"
         run(checkout, data, target, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
         server.shutdown()
-    assert len((checkout.folder / target).read_text().split()) == 40
+    assert len(json.loads((checkout.folder / target).read_text())["train"]) == 40
     images = np.load(checkout.folder / "results/datasets/mnist/images.npy")
     assert images.shape == (90, 1, 28, 28)

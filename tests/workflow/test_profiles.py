@@ -19,7 +19,7 @@ jobs: {{train: {train}, curvature: {others}, calibration: {others}}}
 
 @pytest.mark.parametrize(
     # 100 runs or 10 cells at 40 in a submission, data, summary, figures, and 20 jobs of cells whose
-    # runs are trained one by one in one more; single: tables, cost, provenance.
+    # runs are trained one by one in one more; single: tables, cost.
     ("train", "others", "groups"),
     [("run", "run", 3 + 3), ("run", "cell", 3 + 3 + 1), ("cell", "cell", 1 + 3)],
 )
@@ -33,7 +33,7 @@ def test_slurm_profile_groups_runs(checkout_factory, train, others, groups):
     grouped = re.findall(r"^\[.*Group job (?:data|runs|cells|paper) ", text, re.MULTILINE)
     assert len(grouped) == groups
     alone = re.findall(r"^\[[^\n]*\]\nJob \d+: ", text, re.MULTILINE)
-    assert len(alone) == 3
+    assert len(alone) == 2
 
 
 BESIDE = {

@@ -5,9 +5,12 @@ rule tables:
         reliability=expand("{run}/reliability.csv", run=RUN_FOLDERS),
         objective=expand("{run}/curvature/objective.json", run=RUN_FOLDERS),
         cross_entropy=expand("{run}/curvature/cross_entropy.json", run=RUN_FOLDERS),
+        dataset=f"{DATASET}/dataset.json",
     output:
         runs=report(f"{RESULTS}/runs.csv", caption="../report/runs.rst", category="Tables"),
         reliability=f"{RESULTS}/reliability.csv",
+        # In the same job, as planning 10,000 runs goes through all of their files once per rule.
+        provenance=f"{PAPER}/provenance.json",
     log:
         f"{RESULTS}/logs/tables.log",
     benchmark:
@@ -15,9 +18,9 @@ rule tables:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.tables"),
+        sources=sources("analysis.tables", "analysis.cost"),
     message:
-        "Gather all runs in one table"
+        "Gather all runs in one table, with versions, commits, machines and cost"
     script:
         "../scripts/tables.py"
 
@@ -169,25 +172,3 @@ rule cost:
         "Sum up what every stage cost"
     script:
         "../scripts/cost.py"
-
-
-rule provenance:
-    input:
-        run=expand("{run}/run.json", run=RUN_FOLDERS),
-        objective=expand("{run}/curvature/objective.json", run=RUN_FOLDERS),
-        cross_entropy=expand("{run}/curvature/cross_entropy.json", run=RUN_FOLDERS),
-        dataset=f"{DATASET}/dataset.json",
-    output:
-        f"{PAPER}/provenance.json",
-    log:
-        f"{RESULTS}/logs/provenance.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/provenance.tsv"
-    conda:
-        "../../environment.yml"
-    params:
-        sources=sources("analysis.cost"),
-    message:
-        "Record versions, commits, machines and cost"
-    script:
-        "../scripts/provenance.py"

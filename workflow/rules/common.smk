@@ -59,11 +59,7 @@ SLUGS = tuple(dict.fromkeys(run.objective.slug for run in RUNS.values()))
 DATASET_FILES = expand(
     "{folder}/{file}", folder=DATASET, file=["dataset.json", "images.npy", "labels.npy"]
 )
-SPLIT_FILES = expand(
-    "{folder}/splits/{file}",
-    folder=RESULTS,
-    file=["train.txt", "validation.txt", "test.txt", "splits.json"],
-)
+SPLITS = f"{RESULTS}/splits.json"
 
 # What a data set is made from: a folder or archive of the user's, registered archives, or a wheel.
 DATASET_PARAMS = {key: config["data"][key] for key in ["name", "source", "size", "sha256"]}
@@ -319,7 +315,7 @@ def benchmarks():
         for model in config["models"] if config[stage] else ():
             found[f"{folder}/{stage}/{model}.tsv"] = (stage, model)
     single = ["theory", "posterior", "theory_table"] if config["theory"] else []
-    single += ["tables", "provenance", "summary", "claims"]
+    single += ["tables", "summary", "claims"]
     single += ["estimators"] if config["geometry"] else []
     single += ["trajectory_table"] if config["trajectory"] else []
     for stage in (*single, "figure_tables"):

@@ -1,7 +1,7 @@
 rule controls:
     input:
         dataset=DATASET_FILES,
-        splits=SPLIT_FILES,
+        splits=SPLITS,
         model=[f"{run}/model.pt" for run in CONTROL_RUNS],
         run=[f"{run}/run.json" for run in CONTROL_RUNS],
     output:

@@ -1,7 +1,7 @@
 rule curvature:
     input:
         dataset=DATASET_FILES,
-        splits=SPLIT_FILES,
+        splits=SPLITS,
         model=per_job("curvature", "model.pt"),
         run=per_job("curvature", "run.json"),
     output:

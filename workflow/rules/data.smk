@@ -49,10 +49,7 @@ rule splits:
     input:
         dataset=DATASET_FILES,
     output:
-        train=f"{RESULTS}/splits/train.txt",
-        validation=f"{RESULTS}/splits/validation.txt",
-        test=f"{RESULTS}/splits/test.txt",
-        about=f"{RESULTS}/splits/splits.json",
+        SPLITS,
     log:
         f"{RESULTS}/logs/splits.log",
     benchmark:

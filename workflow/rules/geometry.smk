@@ -1,7 +1,7 @@
 rule geometry:
     input:
         dataset=DATASET_FILES,
-        splits=SPLIT_FILES,
+        splits=SPLITS,
         model=[f"{run}/model.pt" for run in GEOMETRY_RUNS],
         run=[f"{run}/run.json" for run in GEOMETRY_RUNS],
     output:

@@ -1,7 +1,7 @@
 rule train:
     input:
         dataset=DATASET_FILES,
-        splits=SPLIT_FILES,
+        splits=SPLITS,
     output:
         model=per_job("train", "model.pt"),
         history=per_job("train", "history.csv"),

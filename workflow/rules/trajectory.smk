@@ -1,7 +1,7 @@
 rule trajectory:
     input:
         dataset=DATASET_FILES,
-        splits=SPLIT_FILES,
+        splits=SPLITS,
         model=[f"{run}/model.pt" for run in TRAJECTORY_RUNS],
         run=[f"{run}/run.json" for run in TRAJECTORY_RUNS],
     output:

@@ -43,7 +43,7 @@ def main(snakemake):
     deterministic(snakemake.threads)
     device = choose_device(snakemake.config["device"])
     data = tensors.load(
-        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits[0]).parent, device
+        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits), device
     )
     chosen = tensors.subset(data.splits[split], samples).split
     rows = []

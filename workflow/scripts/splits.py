@@ -16,7 +16,7 @@ def main(snakemake):
         test=data["test"],
         seed=data["split_seed"],
     )
-    splits.write(Path(snakemake.output.train).parent, found)
+    splits.write(Path(snakemake.output[0]), found)
 
 
 if "snakemake" in globals():

@@ -1,17 +1,17 @@
-"""Gather all runs' records in one table, and their reliability tables in another."""
+"""Gather all runs' records in tables, and what they were made with in another file."""
 
 from pathlib import Path
 
 import job
 import pandas as pd
 
-from focal_curvature.analysis import tables
-from focal_curvature.files import read_json, verify, write_atomically
+from focal_curvature.analysis import cost, tables
+from focal_curvature.files import read_json, verify, write_atomically, write_json
 
 
 def main(snakemake):
     files = snakemake.input
-    rows = []
+    rows, runs, measurements = [], [], []
     for run, scores, reliability, objective, cross_entropy in zip(
         files.run,
         files.calibration,
@@ -26,7 +26,9 @@ def main(snakemake):
             "objective": read_json(Path(objective)),
             "cross_entropy": read_json(Path(cross_entropy)),
         }
-        rows.append(tables.run_row(read_json(Path(run)), calibration, curvatures))
+        runs.append(read_json(Path(run)))
+        measurements += curvatures.values()
+        rows.append(tables.run_row(runs[-1], calibration, curvatures))
     outputs = {
         snakemake.output.runs: pd.DataFrame(rows),
         snakemake.output.reliability: tables.reliability(
@@ -36,6 +38,8 @@ def main(snakemake):
     for path, table in outputs.items():
         with write_atomically(Path(path)) as stream:
             table.to_csv(stream, index=False)
+    about = cost.provenance(runs, measurements, read_json(Path(files.dataset)))
+    write_json(Path(snakemake.output.provenance), about)
 
 
 if "snakemake" in globals():

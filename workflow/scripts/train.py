@@ -38,7 +38,7 @@ def main(snakemake):
     deterministic(snakemake.threads)
     device = choose_device(snakemake.config["device"])
     data = tensors.load(
-        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits[0]).parent, device
+        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits), device
     )
     specs = [RunSpec.from_dict(spec) for spec in snakemake.params.specs]
     made = snakemake.output

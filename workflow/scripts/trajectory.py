@@ -44,7 +44,7 @@ def main(snakemake):
     deterministic(snakemake.threads)
     data = tensors.load(
         Path(snakemake.input.dataset[0]).parent,
-        Path(snakemake.input.splits[0]).parent,
+        Path(snakemake.input.splits),
         choose_device(snakemake.config["device"]),
     )
     subset = tensors.subset(data.splits[split], chosen["samples"], "trajectory.samples").split

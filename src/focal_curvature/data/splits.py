@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from focal_curvature.data.arrays import Dataset
-from focal_curvature.files import read_json, sha256, verify, write_atomically, write_json
+from focal_curvature.files import REMEDY, read_json, write_json
 
 SPLITS = ("train", "validation", "test")
-DESCRIPTION = "splits.json"
 Indices = NDArray[np.int64]
 
 
@@ -102,25 +103,26 @@ def split(
     return splits
 
 
-def write(folder: Path, splits: dict[str, Indices]) -> None:
-    """Write one text file per split, an index per line, and their checksums."""
-    hashes = {}
-    for name in SPLITS:
-        file = folder / f"{name}.txt"
-        with write_atomically(file) as stream:
-            np.savetxt(stream, splits[name], fmt="%d")
-        hashes[file.name] = sha256(file)
-    write_json(folder / DESCRIPTION, {"sha256": hashes})
+def write(file: Path, splits: dict[str, Indices]) -> None:
+    """Write the indices of every split and their checksum to one JSON file."""
+    indices = {name: splits[name].tolist() for name in SPLITS}
+    write_json(file, {"sha256": _checksum(indices), **indices})
 
 
-def read(folder: Path) -> dict[str, Indices]:
+def read(file: Path) -> dict[str, Indices]:
     """Read the indices of every split, int64.
 
     Raises
     ------
     ValueError
-        If a file is not the one that was written: cut short, it would still read as a split.
+        If they are not the ones that were written.
     """
-    for file, expected in read_json(folder / DESCRIPTION)["sha256"].items():
-        verify(folder / file, expected)
-    return {name: np.loadtxt(folder / f"{name}.txt", dtype=np.int64, ndmin=1) for name in SPLITS}
+    indices = read_json(file)
+    recorded = indices.pop("sha256")
+    if _checksum(indices) != recorded:
+        raise ValueError(f"{file}: indices do not match their sha256: {REMEDY}")
+    return {name: np.array(indices[name], dtype=np.int64) for name in SPLITS}
+
+
+def _checksum(indices: dict[str, list[int]]) -> str:
+    return hashlib.sha256(json.dumps(indices, sort_keys=True).encode()).hexdigest()

@@ -50,7 +50,7 @@ class Tensors:
         return -torch.tensor(self.mean)[:, None, None] / torch.tensor(self.std)[:, None, None]
 
 
-def load(dataset_folder: Path, splits_folder: Path, device: torch.device) -> Tensors:
+def load(dataset_folder: Path, splits_file: Path, device: torch.device) -> Tensors:
     """Load all splits, normalised by the training split's mean and standard deviation per channel.
 
     Raises
@@ -61,7 +61,7 @@ def load(dataset_folder: Path, splits_folder: Path, device: torch.device) -> Ten
         If memory runs out.
     """
     dataset = arrays.read(dataset_folder)
-    indices = splits.read(splits_folder)
+    indices = splits.read(splits_file)
     pixels = {name: dataset.images[index] for name, index in indices.items()}
     # Integer sums per value: exact, so that the normalisation does not depend on summation order.
     channels = dataset.images.shape[1]

@@ -72,8 +72,8 @@ def test_what_cannot_be_split_is_refused(asked, words):
 
 def test_round_trip_through_files(tmp_path):
     found = splits.split(dataset([40, 40]), train=30, validation=10, test=None, seed=0)
-    splits.write(tmp_path, found)
-    for name, index in splits.read(tmp_path).items():
+    splits.write(tmp_path / "splits.json", found)
+    for name, index in splits.read(tmp_path / "splits.json").items():
         assert np.array_equal(index, found[name])
 
 

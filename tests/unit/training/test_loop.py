@@ -122,7 +122,7 @@ def test_arguments_that_give_no_model_are_named(data, width):
 
 
 def test_where_memory_ends_in_building_a_model_or_loading_its_images_it_says_what_to_change(
-    data, digits_folder, splits_folder, monkeypatch
+    data, digits_folder, splits_file, monkeypatch
 ):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -132,7 +132,7 @@ def test_where_memory_ends_in_building_a_model_or_loading_its_images_it_says_wha
         build_model(spec("small_cnn"), data, torch.device("cpu"))
     monkeypatch.setattr(tensors, "Split", full)
     with pytest.raises(MemoryError, match=r"while loading the images: lower data\.train"):
-        tensors.load(digits_folder, splits_folder, torch.device("cpu"))
+        tensors.load(digits_folder, splits_file, torch.device("cpu"))
 
 
 def test_parameters_that_a_factory_refuses_are_named(data):

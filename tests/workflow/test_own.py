@@ -43,8 +43,9 @@ CONFIG = {
         "small_cnn": {"training": {"learning_rate": 1e9}},
     },
     "objectives": {"doubled": {"factory": "own:Scaled", "factor": [2]}, "focal": {"gamma": [0]}},
+    "regularisers": {"hessian_trace": {"strength": [0.01], "every": 2}},
     "seeds": [3],
-    "training": {"epochs": 2, "batch_size": 10, "learning_rate": 0.1},
+    "training": {"epochs": 2, "batch_size": 10, "learning_rate": 0.1, "trace_samples": 10},
     "curvature": {"probes": 4, "max_iterations": 200},
     "calibration": {"bins": 5},
     "jobs": {"curvature": "run", "calibration": "run"},
@@ -76,9 +77,10 @@ def test_own_images_model_and_loss_and_a_run_that_diverges(checkout_factory):
     checkout = checkout_factory()
     image_archive(checkout.folder / "mine.tar.gz")
     data = {"name": "mine", "source": "mine.tar.gz", "size": 8, "validation": 10}
-    run(checkout, data, "results/own/runs.csv", "paper_figures/own/provenance.json")
+    penalties = "paper_figures/own/tables/penalties.csv"
+    run(checkout, data, "results/own/runs.csv", penalties, "paper_figures/own/strength.png")
     runs = pd.read_csv(checkout.folder / "results/own/runs.csv").set_index("run")
-    assert len(runs) == 4
+    assert len(runs) == 6
     mine = runs.loc["mine/doubled-2/seed3"]
     assert mine["status"] == "completed"
     assert mine["test_samples"] == 16
@@ -88,10 +90,16 @@ def test_own_images_model_and_loss_and_a_run_that_diverges(checkout_factory):
     assert failed["status"] == "diverged"
     assert "epoch 1" in failed["reason"]
     assert np.isnan(failed["accuracy"])
+    # The penalised traces of both models, of which one diverged.
+    traces = pd.read_csv(checkout.folder / penalties).set_index("model")
+    assert traces["status"].to_dict() == {"mine": "completed", "small_cnn": "diverged"}
+    assert np.isfinite(
+        traces.loc["mine", ["penalised_trace_least", "trace_hessian"]].astype(float)
+    ).all()
     # The user's file decides the result as ours do.
     (checkout.folder / "own.py").write_text(OWN.replace("Tanh", "ReLU"))
     planned = checkout.planned("results/own/runs.csv", "--configfile", "own.yaml")
-    assert planned["train"] == 3
+    assert planned["train"] == 4
 
 
 def idx(array):

@@ -152,6 +152,33 @@ rule trajectory_table:
         "../scripts/trajectory_table.py"
 
 
+rule penalties:
+    input:
+        run=expand("{run}/run.json", run=REGULARISED_RUNS),
+        history=expand("{run}/history.csv", run=REGULARISED_RUNS),
+    output:
+        report(
+            f"{PAPER}/tables/penalties.csv",
+            caption="../report/penalties.rst",
+            category="Tables",
+        ),
+        expand(f"{PAPER}/tables/penalties.{{format}}", format=TABLE_FORMATS[1:]),
+    log:
+        f"{RESULTS}/logs/penalties.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/penalties.tsv"
+    group:
+        "paper"
+    conda:
+        "../../environment.yml"
+    params:
+        sources=sources("analysis.penalties"),
+    message:
+        "Describe the penalised traces along training"
+    script:
+        "../scripts/penalties.py"
+
+
 rule cost:
     input:
         benchmarks=list(benchmarks()),

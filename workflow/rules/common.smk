@@ -144,7 +144,12 @@ if config["trajectory"]:
     )
     MEASUREMENTS["trajectory"] = len(TRAJECTORY_RUNS) * len(config["trajectory"]["epochs"])
 
+# What a regularised run says of itself, if the penalty is one on a trace.
+REGULARISED_RUNS = [
+    f"{RESULTS}/{folder}" for folder, run in RUNS.items() if run.objective.regulariser
+]
 if config["regularisers"]:
+    TABLES += ["penalties"]
     FIGURES += plotting.REGULARISER_FIGURES
 if config["regularisers"] or list(config["objectives"]) != ["focal"]:
     FIGURES += plotting.ARM_FIGURES
@@ -318,6 +323,7 @@ def benchmarks():
     single += ["tables", "summary", "claims"]
     single += ["estimators"] if config["geometry"] else []
     single += ["trajectory_table"] if config["trajectory"] else []
+    single += ["penalties"] if config["regularisers"] else []
     for stage in (*single, "figure_tables"):
         found[f"{folder}/{stage}.tsv"] = (stage, "")
     for figure in FIGURES:

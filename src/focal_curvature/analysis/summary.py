@@ -95,13 +95,14 @@ def printed(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
             for metric, (heading, factor) in metrics.items():
                 if metric in found.index:
                     mean, high = found.loc[metric, ["mean", "high"]] * factor
-                    row[heading] = _value(mean, high - mean)
+                    row[heading] = plus_minus(mean, high)
             rows[title].append(row | {"n": int(group["n"].max())})
     return {title: pd.DataFrame(part) for title, part in rows.items()}
 
 
-def _value(mean: float, half: float) -> str:
-    """Write a mean and half width with two digits of the half width, as metrology does."""
+def plus_minus(mean: float, high: float) -> str:
+    """Write a mean and its interval's half width with two digits of that, as metrology does."""
+    half = high - mean
     if not np.isfinite(half) or half == 0:
         return f"{mean:.4g}"
     digits = max(0, 1 - int(np.floor(np.log10(half))))

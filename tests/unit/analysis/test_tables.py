@@ -84,7 +84,7 @@ def test_printed_table_gives_value_unit_and_n(runs):
     [(1.23456, 0.0123, "1.235 ± 0.012"), (123.4, 45.6, "123 ± 46"), (0.5, 0, "0.5")],
 )
 def test_values_have_two_digits_of_their_uncertainty(mean, half, text):
-    assert summary._value(mean, half) == text
+    assert summary.plus_minus(mean, mean + half) == text
 
 
 def test_a_diverged_run_is_a_row_with_its_reason():

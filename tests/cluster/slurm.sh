@@ -10,10 +10,10 @@ if [ "${1-}" != --inside ]; then
 		echo "tests/cluster: a real Slurm needs root on Debian or Ubuntu (apt-get)" >&2
 		exit 1
 	fi
-	if ! which slurmctld slurmd srun munged >/dev/null; then
+	if ! which slurmctld slurmd srun munged rsync >/dev/null; then
 		apt-get update -qq
 		DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
-			slurmctld slurmd slurm-client munge >/dev/null
+			slurmctld slurmd slurm-client munge rsync >/dev/null
 	fi
 	exec unshare --mount --pid --fork --mount-proc --kill-child "$0" --inside "$@"
 fi

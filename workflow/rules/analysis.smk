@@ -49,7 +49,6 @@ rule summary:
 
 rule claims:
     input:
-        rules=CLAIMS,
         runs=f"{RESULTS}/runs.csv",
     output:
         claims=f"{PAPER}/claims.json",
@@ -67,6 +66,7 @@ rule claims:
         "../../environment.yml"
     params:
         sources=sources("analysis.claims"),
+        rules=JUDGED_BY,
         experiment=config["experiment"],
     message:
         "Test the claims"

@@ -34,14 +34,15 @@ with open(workflow.source_path("../schemas/config.schema.yaml")) as schema:
 config.clear()
 config.update(complete)
 
-# The rules by which claims are judged, the same for every experiment.
+# The rules by which claims are judged, the same for every experiment. Not an input: where there is no
+# shared file system, inputs are looked for in the storage.
 CLAIMS = os.path.relpath(ROOT / "workflow/claims.yaml")
 with (
     open(workflow.source_path("../schemas/claims.schema.yaml")) as schema,
     open(CLAIMS) as stream,
 ):
     try:
-        configuration.load_claims(yaml.safe_load(stream), yaml.safe_load(schema))
+        JUDGED_BY = configuration.load_claims(yaml.safe_load(stream), yaml.safe_load(schema))
     except configuration.ConfigError as error:
         sys.exit("\n".join(f"{CLAIMS}: {line}" for line in str(error).splitlines()))
     except yaml.YAMLError as error:

@@ -4,15 +4,13 @@ from pathlib import Path
 
 import job
 import pandas as pd
-import yaml
 
 from focal_curvature.analysis import claims, summary
 from focal_curvature.files import write_json
 
 
 def main(snakemake):
-    rules = yaml.safe_load(Path(snakemake.input.rules).read_text())
-    experiment = snakemake.params.experiment
+    rules, experiment = snakemake.params.rules, snakemake.params.experiment
     table = claims.judge(pd.read_csv(snakemake.input.runs), rules, experiment)
     write_json(Path(snakemake.output.claims), claims.to_json(table, rules, experiment))
     tables = [Path(file) for file in [snakemake.output.html, *snakemake.output.tables]]

@@ -41,7 +41,7 @@ def main(snakemake):
     deterministic(snakemake.threads)
     device = choose_device(snakemake.config["device"])
     data = tensors.load(
-        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits), device
+        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits), device, [split]
     )
     chosen = tensors.subset(data.splits[split], samples).split
     runs = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ class Tensors:
     Attributes
     ----------
     splits : dict
-        ``train``, ``validation`` and ``test``.
+        Of ``train``, ``validation`` and ``test`` those that were asked for.
     classes, channels, size : int
         Number of classes and of image channels; side of the square images in pixels.
     mean, std : list of float
@@ -50,8 +51,20 @@ class Tensors:
         return -torch.tensor(self.mean)[:, None, None] / torch.tensor(self.std)[:, None, None]
 
 
-def load(dataset_folder: Path, splits_file: Path, device: torch.device) -> Tensors:
-    """Load all splits, normalised by the training split's mean and standard deviation per channel.
+def load(
+    dataset_folder: Path,
+    splits_file: Path,
+    device: torch.device,
+    names: Collection[str] = splits.SPLITS,
+) -> Tensors:
+    """Load splits, normalised by the training split's mean and standard deviation per channel.
+
+    Parameters
+    ----------
+    dataset_folder, splits_file : Path
+    device : torch.device
+    names : collection of str
+        Which splits; the others take no memory.
 
     Raises
     ------
@@ -62,12 +75,10 @@ def load(dataset_folder: Path, splits_file: Path, device: torch.device) -> Tenso
     """
     dataset = arrays.read(dataset_folder)
     indices = splits.read(splits_file)
-    pixels = {name: dataset.images[index] for name, index in indices.items()}
+    train = dataset.images[indices["train"]]
     # Integer sums per value: exact, so that the normalisation does not depend on summation order.
     channels = dataset.images.shape[1]
-    histograms = [
-        np.bincount(pixels["train"][:, c].ravel(), minlength=256) for c in range(channels)
-    ]
+    histograms = [np.bincount(train[:, c].ravel(), minlength=256) for c in range(channels)]
     values = np.arange(256) / dataset.scale
     mean = [float(h @ values / h.sum()) for h in histograms]
     std = [
@@ -81,7 +92,8 @@ def load(dataset_folder: Path, splits_file: Path, device: torch.device) -> Tenso
         f"out of memory on {device} while loading the images: lower data.train "
         "and data.test, or use a device with more memory"
     ):
-        for name, raw in pixels.items():
+        for name in names:
+            raw = train if name == "train" else dataset.images[indices[name]]
             images = torch.from_numpy(raw).to(device).float().div_(dataset.scale)
             for c in range(channels):
                 images[:, c].sub_(mean[c]).div_(std[c])

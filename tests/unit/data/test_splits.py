@@ -102,6 +102,14 @@ def test_training_images_are_normalised_and_others_by_the_same_numbers(data, dig
     assert data.splits["test"].images.min().item() == pytest.approx(data.black.item(), abs=1e-6)
 
 
+def test_one_split_alone_is_what_it_is_among_all(data, digits_folder, splits_file):
+    alone = tensors.load(digits_folder, splits_file, torch.device("cpu"), ["test"])
+    assert list(alone.splits) == ["test"]
+    assert alone.mean == data.mean
+    assert torch.equal(alone.splits["test"].images, data.splits["test"].images)
+    assert torch.equal(alone.splits["test"].labels, data.splits["test"].labels)
+
+
 def test_subset_is_fixed_stratified_and_named_by_its_content(data):
     split = data.splits["test"]
     one, two, whole = (tensors.subset(split, n) for n in (20, 20, None))

@@ -1,0 +1,125 @@
+"""What the default experiment costs around its work: start-up, overhead per job, idle cores, no-op.
+
+python benchmarks/around.py [FOLDER] runs it on two cores, minutes, in a clone of the current commit
+(in FOLDER, or in a temporary one), and then a Snakefile whose scripts import torch and do nothing.
+Writes benchmarks/results/around.{json,md}.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from training import RESULTS, machine
+
+ROOT = Path(__file__).parents[1]
+CORES, JOBS = 2, 10
+BARE = f"""\
+rule all:
+    input: expand("{{i}}.txt", i=range({JOBS}))
+rule bare:
+    output: "{{i}}.txt"
+    benchmark: "{{i}}.tsv"
+    script: "bare.py"
+"""
+SCRIPT = "import torch\nopen(snakemake.output[0], 'w').close()\n"
+
+
+def snakemake(folder: Path) -> float:
+    """Run Snakemake on its default target and return the seconds it took."""
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", str(CORES)],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+    return time.perf_counter() - started
+
+
+def seconds(file: Path) -> float:
+    """Wall seconds of a job, from its benchmark file."""
+    return float(pd.read_csv(file, sep="\t")["s"].iloc[-1])
+
+
+def bare() -> float:
+    """Median seconds of a job that imports torch."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "Snakefile").write_text(BARE)
+        (folder / "bare.py").write_text(SCRIPT)
+        snakemake(folder)
+        return statistics.median(seconds(file) for file in folder.glob("*.tsv"))
+
+
+def outside(results: Path) -> Iterator[tuple[str, float]]:
+    """Yield stage and seconds outside the library's work of every training and curvature job.
+
+    The library's are those that its records say: reading the data counts as outside.
+    """
+    for file in (results / "benchmarks/train").rglob("*.tsv"):
+        cell = results / file.relative_to(results / "benchmarks/train").with_suffix("")
+        # An objective's name may end in what looks like a suffix, as in focal-0.5.
+        cell = cell.with_name(file.name.removesuffix(".tsv"))
+        records = [json.loads(run.read_text()) for run in cell.rglob("run.json")]
+        yield "train", seconds(file) - sum(record["seconds"] for record in records)
+    for file in (results / "benchmarks/curvature").glob("*.tsv"):
+        records = (results / file.stem).rglob("curvature/*.json")
+        work = sum(json.loads(record.read_text())["seconds"] for record in records)
+        yield "curvature", seconds(file) - work
+
+
+def first_step(results: Path) -> float:
+    """When the first training began, in seconds of the system's clock."""
+    starts = []
+    for file in results.rglob("run.json"):
+        record = json.loads(file.read_text())
+        starts.append(file.stat().st_mtime - record["seconds"] * record["trained_together"])
+    return min(starts)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Run the default experiment in a checkout, twice, and measure what is around its work."""
+    results, began = folder / "results/digits", time.time()
+    whole = snakemake(folder)
+    jobs = [seconds(file) for file in (folder / "results").rglob("*.tsv")]
+    overhead = pd.DataFrame(outside(results), columns=["stage", "s"]).groupby("stage")["s"]
+    return {
+        "the whole run": whole,
+        "busy share of the cores": sum(jobs) / (CORES * whole),
+        "from snakemake to the first training step": first_step(results) - began,
+        **{f"outside its work, a {stage} job": s for stage, s in overhead.median().items()},
+        "outside its work, the worst job": overhead.max().max(),
+        "a job that imports torch": bare(),
+        "nothing to do": snakemake(folder),
+    }
+
+
+def main() -> None:
+    """Measure in a clone and write what was found."""
+    about = machine("cpu")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else scratch) / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        found = {name: round(value, 2) for name, value in measure(folder).items()}
+    (RESULTS / "around.json").write_text(
+        json.dumps({"machine": about, "seconds": found}, indent=2) + "\n"
+    )
+    rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in found.items())
+    (RESULTS / "around.md").write_text(
+        "# Around the work of the default experiment\n\n"
+        + ", ".join(f"{key} {value}" for key, value in about.items())
+        + f"; {CORES} cores, one run, medians over jobs.\n\n"
+        + f"| what | seconds, or share |\n|---|---|\n{rows}\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,9 @@ import torch
 
 from focal_curvature.data import arrays, digits, splits, tensors
 
+# Of tiny tensors: threads that wait for each other beside other work take 30 times as long.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory):

@@ -6,6 +6,7 @@ import json
 import math
 
 import curvlinops
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -278,6 +279,39 @@ def test_the_stated_standard_error_covers_the_truth():
     assert 33 <= inside <= 40  # 95% of 40 is 38; fewer than 33 has a chance below 1%
 
 
+def test_stopping_at_a_requested_error_leaves_the_stated_one_honest():
+    """The number of probes depends on their values, which could bias the error downwards."""
+    p = problem()
+    truth, operator = dense(p).trace().item(), Operator(p)
+    found = [hutchpp(operator, generator(k), budget=2000, relative_error=0.2) for k in range(100)]
+    assert all(t.converged and t.stderr <= 0.2 * abs(t.estimate) for t in found)
+    assert len({len(t.samples) for t in found}) > 5
+    inside = sum(abs(t.estimate - truth) < 2 * t.stderr for t in found)
+    assert inside >= 87  # 95% is 95; fewer than 87 has a chance of 0.1%
+
+
+def test_a_trace_says_whether_the_requested_error_was_met():
+    asked = ENGINE | {"relative_error": 1e-3, "max_iterations": 1}
+    few, many = (
+        estimate(tiny_net(), focal(2), *samples(), asked | more, seed=0).trace
+        for more in ({"probes": 8}, {"probes": 8, "relative_error": 10})
+    )
+    assert few.converged is False
+    assert few.stderr > 1e-3 * abs(few.estimate)
+    assert many.converged is True
+
+
+def test_layer_traces_of_a_smooth_network_are_those_of_the_exact_blocks():
+    diagonal = exact_hessian(tiny_net(), focal(2), *samples()).diagonal()
+    sizes = [p.numel() for p in tiny_net().parameters()]
+    want = [part.sum().item() for part in diagonal.split(sizes)]
+    asked = ENGINE | {"probes": 100, "relative_error": 1e-9, "max_iterations": 1}
+    got = estimate(tiny_net(), focal(2), *samples(), asked, seed=0).layer_traces
+    for trace, exact in zip(got.values(), want, strict=True):
+        assert abs(trace.estimate - exact) < 3.5 * trace.stderr + 1e-12 * abs(exact)
+    assert any(trace.stderr for trace in got.values())
+
+
 def test_layer_traces_add_up_to_the_trace():
     got = estimate(tiny_net(), focal(2), *samples(), ENGINE, seed=0)
     total = sum(t.estimate for t in got.layer_traces.values())
@@ -372,6 +406,50 @@ def test_saturated_logits_stay_finite(gamma, margin):
     got = estimate(net, focal(gamma), x, y, {"estimator": "engine"}, seed=0)
     assert math.isfinite(got.trace.estimate)
     assert math.isfinite(got.top_eigenvalue.estimate)
+
+
+def logit_trace(logits, label, gamma):
+    """Trace of focal loss's Hessian in the logits of a sample, in 100 digits, by the chain rule."""
+    with mpmath.workdps(100):
+        powers = [mpmath.e ** mpmath.mpf(z) for z in logits]
+        p = [power / sum(powers) for power in powers]
+        rest = sum(q for k, q in enumerate(p) if k != label)  # 1 - p without cancellation
+
+        def loss(right):
+            return -((1 - right) ** gamma) * mpmath.log(right)
+
+        first, second = (
+            (mpmath.diff(loss, p[label], n) for n in (1, 2))
+            if gamma
+            else (
+                -1 / p[label],
+                p[label] ** -2,
+            )
+        )
+        slopes = [p[label] * (rest if k == label else -q) for k, q in enumerate(p)]
+        bends = [s**2 / p[label] - p[label] * q * (1 - q) for s, q in zip(slopes, p, strict=True)]
+        return float(second * sum(s**2 for s in slopes) + first * sum(bends))
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 1, 1.5, 2, 5])
+@pytest.mark.parametrize("margin", [5, 20, 60])
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4], [1, 2, 3, 4, 0]])
+def test_saturated_logits_have_the_exact_trace(gamma, margin, labels):
+    """Of a linear network on unit vectors: the mean of the traces in the logits.
+
+    At a margin of 60 the trace is 1e-25: where another class than the label's is that much more
+    probable, its 1 - p is below the resolution of float64 and its term is lost.
+    """
+    x, y = torch.eye(5).reshape(5, 1, 1, 5), torch.tensor(labels)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(5, 5, bias=False))
+    net[1].weight.data = margin * torch.eye(5)
+    rows = (margin * np.eye(5)).tolist()
+    want = np.mean([logit_trace(r, k, gamma) for r, k in zip(rows, labels, strict=True)])
+    lost = 1e-20 if margin == 60 else 1e-36  # the latter underflows in float32
+    for dtype, error in (("float32", 1e-4), ("float64", 1e-6)):
+        settings = {"estimator": "engine", "dtype": dtype}
+        got = estimate(net, focal(gamma), x, y, settings, seed=0).trace
+        assert got.estimate == pytest.approx(want, rel=error, abs=lost), dtype
 
 
 # --- properties -----------------------------------------------------------------------------
@@ -481,14 +559,33 @@ def test_agrees_with_pyhessian():
     assert ours.top_eigenvalue.estimate == pytest.approx(theirs.top_eigenvalue.estimate, rel=1e-3)
 
 
-def test_agrees_with_curvlinops():
+class Mean(nn.Module):
+    """A loss as curvlinops wants it."""
+
+    reduction = "mean"
+
+    def __init__(self, loss):
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits, labels):
+        return self.loss(logits, labels).mean()
+
+
+@pytest.mark.parametrize("gamma", [0, 1, 2.5])
+@pytest.mark.parametrize(
+    ("matrix", "peer"),
+    [
+        ("hessian", curvlinops.HessianLinearOperator),
+        ("gauss_newton", curvlinops.GGNLinearOperator),
+    ],
+)
+def test_agrees_with_curvlinops(gamma, matrix, peer):
     net = relu_net().double().eval()
     x, y = samples()
-    theirs = curvlinops.HessianLinearOperator(
-        net, nn.CrossEntropyLoss(), list(net.parameters()), [(x.double(), y)]
-    )
+    theirs = peer(net, Mean(focal(gamma)), list(net.parameters()), [(x.double(), y)])
     v = torch.randn(theirs.shape[0], generator=generator(), dtype=torch.float64)
-    ours = Operator(problem(relu_net(), focal(0)))(v)
+    ours = Operator(problem(relu_net(), focal(gamma)), matrix)(v)
     torch.testing.assert_close(ours, theirs @ v, rtol=0, atol=1e-12)
 
 

@@ -122,6 +122,20 @@ def test_what_came_of_theory_is_in_one_table(finished):
     assert "A known posterior" in (folder / "theory.md").read_text()
 
 
+def test_the_first_moment_of_the_density_is_the_trace(finished):
+    """But for the error of its few probes: what this finds are lost factors and mixed-up runs."""
+    folder = finished.folder / "results/smoke"
+    spectrum = pd.read_csv(folder / "geometry/small_cnn/spectrum.csv")
+    traces = pd.read_csv(folder / "geometry/small_cnn/estimators.csv").set_index("gamma")
+    own = spectrum[spectrum["hessian_of"] == "objective"]
+    for gamma, part in own.groupby("gamma"):
+        slug = f"focal-{gamma:g}" if gamma else "ce"
+        size = json.loads((folder / f"small_cnn/{slug}/seed1/run.json").read_text())["parameters"]
+        moment = (part["weight"] * part["eigenvalue"]).sum() / part["probe"].nunique() * size
+        assert moment == pytest.approx(traces.loc[gamma, "engine_trace"], rel=0.3)
+    assert own["gamma"].nunique() == 2
+
+
 def test_provenance_counts_the_curvature_under_both_losses(finished):
     record = json.loads((finished.folder / "paper_figures/smoke/provenance.json").read_text())
     files = list((finished.folder / "results/smoke").rglob("curvature/*.json"))

@@ -201,6 +201,18 @@ def test_records_cut_short_are_named(workflow):
     assert workflow.results() == workflow.expected
 
 
+def test_a_table_of_runs_cut_at_a_line_is_refused(workflow):
+    table, summary = workflow.folder / TABLE, "paper_figures/digits/tables/summary.csv"
+    spoil(table, lambda old: old[: old.rindex(b"\n", 0, -1) + 1])
+    assert len(pd.read_csv(table)) == 1
+    done = workflow.checkout.snakemake("--cores", "2", summary, check=False)
+    (line,) = errors(done.stdout)
+    assert line.startswith("summary: results/digits/runs.csv: sha256 is")
+    table.unlink()
+    workflow.checkout.snakemake("--cores", "2", summary)
+    assert workflow.results() == workflow.expected
+
+
 FULL = """
 set -u
 run=results/digits/small_cnn/focal-2

@@ -28,6 +28,7 @@ rule tables:
 rule summary:
     input:
         runs=f"{RESULTS}/runs.csv",
+        provenance=f"{PAPER}/provenance.json",
     output:
         report(f"{PAPER}/tables/summary.csv", caption="../report/summary.rst", category="Tables"),
         expand(f"{PAPER}/tables/summary.{{format}}", format=TABLE_FORMATS[1:]),
@@ -40,7 +41,7 @@ rule summary:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.summary"),
+        sources=sources("analysis.summary", "analysis.tables"),
     message:
         "Summarise each model and objective over its seeds"
     script:
@@ -50,6 +51,7 @@ rule summary:
 rule claims:
     input:
         runs=f"{RESULTS}/runs.csv",
+        provenance=f"{PAPER}/provenance.json",
     output:
         claims=f"{PAPER}/claims.json",
         html=report(
@@ -65,7 +67,7 @@ rule claims:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.claims"),
+        sources=sources("analysis.claims", "analysis.tables"),
         rules=JUDGED_BY,
         experiment=config["experiment"],
     message:

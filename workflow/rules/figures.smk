@@ -2,6 +2,7 @@ rule figure_tables:
     input:
         runs=f"{RESULTS}/runs.csv",
         reliability=f"{RESULTS}/reliability.csv",
+        provenance=f"{PAPER}/provenance.json",
         claims=f"{PAPER}/tables/claims.csv",
         geometry=GEOMETRY_TABLES,
         theory=THEORY_TABLES,

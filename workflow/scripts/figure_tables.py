@@ -5,14 +5,18 @@ from pathlib import Path
 import job
 import pandas as pd
 
-from focal_curvature.analysis.tables import read_all
+from focal_curvature.analysis.tables import read_all, read_verified
 from focal_curvature.files import write_atomically
 from focal_curvature.plotting import load
 
 
 def main(snakemake):
-    names = ("runs", "reliability", "claims")
-    tables = {name: pd.read_csv(snakemake.input[name]) for name in names}
+    provenance = Path(snakemake.input.provenance)
+    tables = {
+        name: read_verified(Path(snakemake.input[name]), provenance)
+        for name in ("runs", "reliability")
+    }
+    tables["claims"] = pd.read_csv(snakemake.input.claims)
     # One file per table, or per model and table.
     files = [Path(file) for file in [*snakemake.input.geometry, *snakemake.input.theory]]
     for name in {file.stem for file in files}:

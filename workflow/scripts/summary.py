@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import job
-import pandas as pd
 
-from focal_curvature.analysis import summary
+from focal_curvature.analysis import summary, tables
 
 
 def main(snakemake):
-    runs = pd.read_csv(snakemake.input.runs)
+    runs = tables.read_verified(Path(snakemake.input.runs), Path(snakemake.input.provenance))
     known = [
         column
         for column in runs.select_dtypes("number")

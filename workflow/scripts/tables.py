@@ -6,7 +6,7 @@ import job
 import pandas as pd
 
 from focal_curvature.analysis import cost, tables
-from focal_curvature.files import read_json, verify, write_atomically, write_json
+from focal_curvature.files import read_json, sha256, verify, write_atomically, write_json
 
 
 def main(snakemake):
@@ -39,6 +39,7 @@ def main(snakemake):
         with write_atomically(Path(path)) as stream:
             table.to_csv(stream, index=False)
     about = cost.provenance(runs, measurements, read_json(Path(files.dataset)))
+    about["sha256"] = {Path(path).name: sha256(Path(path)) for path in outputs}
     write_json(Path(snakemake.output.provenance), about)
 
 

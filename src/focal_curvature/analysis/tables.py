@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from focal_curvature.files import read_json, verify
 from focal_curvature.runs import RunSpec
 
 # Columns of a variant are its scores' names with this suffix.
@@ -79,6 +80,18 @@ def run_row(
             row[f"trace_gauss_newton_{loss}"] = found["gauss_newton"]["trace"]["estimate"]
             row[f"adaptive_sharpness_{loss}"] = found["adaptive_sharpness"]["estimate"]
     return row
+
+
+def read_verified(file: Path, provenance: Path) -> pd.DataFrame:
+    """Read a table whose SHA-256 the experiment's ``provenance.json`` records, by its name.
+
+    Raises
+    ------
+    ValueError
+        If it is another one: cut short at a line, it would still read as a table.
+    """
+    verify(file, read_json(provenance)["sha256"][file.name])
+    return pd.read_csv(file)
 
 
 def read_all(files: Iterable[Path | str]) -> pd.DataFrame:

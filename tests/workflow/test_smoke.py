@@ -113,6 +113,17 @@ def test_a_run_records_where_it_comes_from(finished):
     assert run["threads"] == 1
 
 
+def test_rescaling_changes_the_trace_and_not_the_invariant_measure(finished):
+    table = pd.read_csv(finished.folder / "paper_figures/smoke/tables/controls.csv")
+    (trained,) = table[table["control"] == "none"].to_dict("records")
+    (twin,) = table[table["control"] == "dinh"].to_dict("records")
+    assert twin["adaptive_sharpness"] == pytest.approx(trained["adaptive_sharpness"], rel=1e-4)
+    assert twin["ece"] == pytest.approx(trained["ece"], abs=1e-4)
+    assert abs(twin["trace"] / trained["trace"] - 1) > 0.1
+    printed = (finished.folder / "paper_figures/smoke/tables/controls.md").read_text()
+    assert "layers rescaled by 4" in printed
+
+
 def test_what_came_of_theory_is_in_one_table(finished):
     folder = finished.folder / "paper_figures/smoke/tables"
     table = pd.read_csv(folder / "theory.csv")

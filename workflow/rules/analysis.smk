@@ -128,6 +128,32 @@ rule theory_table:
         "../scripts/theory_table.py"
 
 
+rule controls_table:
+    input:
+        tables=CONTROL_TABLES,
+    output:
+        report(
+            f"{PAPER}/tables/controls.csv",
+            caption="../report/controls.rst",
+            category="Tables",
+        ),
+        expand(f"{PAPER}/tables/controls.{{format}}", format=TABLE_FORMATS[1:]),
+    log:
+        f"{RESULTS}/logs/controls_table.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/controls_table.tsv"
+    group:
+        "paper"
+    conda:
+        "../../environment.yml"
+    params:
+        sources=sources("analysis.controls_table", "analysis.tables"),
+    message:
+        "Lay out the interventions in one table"
+    script:
+        "../scripts/controls_table.py"
+
+
 rule trajectory_table:
     input:
         tables=TRAJECTORY_TABLES,

@@ -117,6 +117,7 @@ if config["theory"]:
         table=["predictions", "posterior_points", "posterior_plane"],
     )
 if config["controls"]:
+    TABLES += ["controls"]
     FIGURES += plotting.CONTROL_FIGURES
     CONTROL_RUNS = [
         f"{RESULTS}/{{model}}/{run.objective.slug}/seed{run.seed}"
@@ -323,6 +324,7 @@ def benchmarks():
     single = ["theory", "posterior", "theory_table"] if config["theory"] else []
     single += ["tables", "summary", "claims"]
     single += ["estimators"] if config["geometry"] else []
+    single += ["controls_table"] if config["controls"] else []
     single += ["trajectory_table"] if config["trajectory"] else []
     single += ["penalties"] if config["regularisers"] else []
     for stage in (*single, "figure_tables"):

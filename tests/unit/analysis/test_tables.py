@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from focal_curvature.analysis import cost, summary, tables, trajectory
+from focal_curvature.analysis import controls_table, cost, summary, tables, trajectory
 from focal_curvature.runs import CROSS_ENTROPY, Regulariser, RunSpec
 
 
@@ -177,7 +177,7 @@ def test_a_table_without_rows_leaves_the_types_of_the_others(tmp_path):
     assert list(tables.read_all([tmp_path / "none.csv"])) == ["model", "gamma"]
 
 
-@pytest.mark.parametrize("name", ["estimators", "trajectory"])
+@pytest.mark.parametrize("name", ["estimators", "trajectory", "controls_table"])
 def test_tables_of_diverged_runs_alone_are_written(tmp_path, name):
     module = importlib.import_module(f"focal_curvature.analysis.{name}")
     columns = {
@@ -189,6 +189,7 @@ def test_tables_of_diverged_runs_alone_are_written(tmp_path, name):
                 for part in ("seconds", "top_eigenvalue", "trace", "trace_stderr")
             ),
         ],
+        "controls_table": ["model", "objective", "control", "value", *controls_table.MEASURES],
         "trajectory": [
             *trajectory.KEYS,
             *trajectory.MEASURES,

@@ -118,7 +118,7 @@ def read(file: Path) -> dict[str, Indices]:
         If they are not the ones that were written.
     """
     indices = read_json(file)
-    recorded = indices.pop("sha256")
+    recorded = indices.pop("sha256", None)
     if _checksum(indices) != recorded:
         raise ValueError(f"{file}: indices do not match their sha256: {REMEDY}")
     return {name: np.array(indices[name], dtype=np.int64) for name in SPLITS}

@@ -533,10 +533,10 @@ def main() -> None:
     found |= {"samples": SAMPLES, "gamma": GAMMA}
     for name in arguments.models:
         found[name] = {"machine": machine(), "memory": memory(name)} | measured(name)
-        file.write_text(json.dumps(found, indent=1) + "\n")
+        file.write_text(json.dumps(found, indent=1, default=lambda number: number.item()) + "\n")
     if arguments.grid:
         found["grid"], found["settled"] = grid(), settled()
-        file.write_text(json.dumps(found, indent=1) + "\n")
+        file.write_text(json.dumps(found, indent=1, default=lambda number: number.item()) + "\n")
     (RESULTS / "curvature.md").write_text(markdown(found))
 
 

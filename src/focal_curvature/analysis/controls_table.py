@@ -21,7 +21,7 @@ CONTROLS = {
 
 
 def printed(table: pd.DataFrame) -> pd.DataFrame:
-    """Lay the interventions out: a row per network and intervention, under the training objective.
+    """Lay the interventions out: a row per network and intervention, curvature of cross-entropy.
 
     Parameters
     ----------

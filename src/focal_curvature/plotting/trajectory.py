@@ -59,5 +59,6 @@ def draw(data: pd.DataFrame) -> Figure:
         bottom.set_xlabel("epoch")
     handles, labels = axes[0][0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique, title="objective", loc="outside right center")
+    # Names of penalised objectives are long.
+    figure.legend(unique.values(), unique, loc="outside upper center", ncols=3)
     return figure

@@ -158,8 +158,8 @@ def test_every_job_was_a_slurm_job_and_the_others_completed(finished):
     states = [completed()[number]["JobState"] for number in jobs - set(lost)]
     # Two trainings again; data; curvature and calibration of both cells in one; the closer look,
     # the trajectory, controls, theory and posterior; tables and cost; the summary, the
-    # estimators, the trajectory's and theory's tables, and claims with the figures.
-    assert states == ["COMPLETED"] * (2 + 1 + 1 + 5 + 2 + 5)
+    # estimators, the tables of controls, trajectory and theory, and claims with the figures.
+    assert states == ["COMPLETED"] * (2 + 1 + 1 + 5 + 2 + 6)
     assert queue() == {}
 
 

@@ -1,12 +1,14 @@
 """How long Snakemake takes to plan 1,000 and 10,000 runs: single jobs, cells of 5 seeds, or mixed.
 
-python benchmarks/planning.py [RUNS...] writes benchmarks/results/planning.{json,md}. The same
-number of jobs in a Snakefile with nothing but inputs and outputs is what our rules stand on. A dry
-run lists every job; with --quiet it only plans.
+python benchmarks/planning.py [RUNS...] [--only CASE...] writes benchmarks/results/planning.{json,md};
+with --only, replaces those cases of the record. The same number of jobs in a Snakefile with nothing
+but inputs and outputs is what our rules stand on. A dry run lists every job; with --quiet it only
+plans.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -119,13 +121,21 @@ def write(rows: list[dict[str, str | float]]) -> None:
 
 
 def main() -> None:
-    """Measure every case for each number of seeds."""
-    rows = []
-    for runs in [int(number) for number in sys.argv[1:]] or [1000, 10000]:
+    """Measure every case for each number of runs."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("runs", nargs="*", type=int, default=[1000, 10000])
+    parser.add_argument("--only", nargs="*", help="names of cases")
+    arguments = parser.parse_args()
+    rows = {}
+    if arguments.only:
+        record = json.loads((RESULTS / "planning.json").read_text())
+        rows = {(row["runs"], row["case"]): row for row in record["cases"]}
+    for runs in arguments.runs:
         with tempfile.TemporaryDirectory() as scratch:
-            for case, folder, arguments in cases(runs, Path(scratch)):
-                rows.append({"runs": runs, **plan(case, folder, *arguments)})
-                write(rows)
+            for case, folder, options in cases(runs, Path(scratch)):
+                if not arguments.only or case in arguments.only:
+                    rows[runs, case] = {"runs": runs, **plan(case, folder, *options)}
+                    write(list(rows.values()))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """How long Snakemake takes to plan 1,000 and 10,000 runs: single jobs, cells of 5 seeds, or mixed.
 
-python benchmarks/planning.py [RUNS...] [--only CASE...] writes benchmarks/results/planning.{json,md};
-with --only, replaces those cases of the record. The same number of jobs in a Snakefile with nothing
-but inputs and outputs is what our rules stand on. A dry run lists every job; with --quiet it only
-plans.
+python benchmarks/planning.py [RUNS...] [--only CASE...] writes results/planning.{json,md};
+--only replaces those cases there. The same number of jobs in a Snakefile with nothing but inputs
+and outputs is what our rules stand on. A dry run lists every job; with --quiet it only plans.
 """
 
 from __future__ import annotations

@@ -14,12 +14,18 @@ WORDS = (
     "could not create a primitive",
     "out of memory",
     "ALLOC_FAILED",
+    # Python, where memory ends as it reads a module: torch imports some in a backward pass.
+    "without exception set",
+    "without setting an exception",
 )
+FAILURES = (RuntimeError, MemoryError, SystemError)  # that may mean it
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Say whether an exception means that memory ran out."""
-    if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, RuntimeError | SystemError) and not isinstance(
+        error, torch.OutOfMemoryError
+    ):
         return any(words in str(error) for words in WORDS)
     return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
@@ -35,7 +41,7 @@ def advise(message: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except FAILURES as error:
         if not out_of_memory(error):
             raise
         raise MemoryError(message) from error

@@ -386,12 +386,8 @@ def memory(bench):
     modest = bench.train("modest", epochs=1, width=64, batch_size=200)
     assert end(start(modest)) == 0, screen(modest)
     settings = {"estimator": "pyhessian", "samples": 600, "probes": 2, "max_iterations": 2}
-    # One time in four memory ends inside one of Python's own imports, which says so in its words.
-    for attempt in range(6):
-        job = bench.curvature("modest", f"none{attempt}", **settings)
-        result["none"] = {"code": end(start(job, lambda: limit(10))), "screen": screen(job)}
-        if "SystemError" not in result["none"]["screen"]:
-            break
+    job = bench.curvature("modest", "none", **settings)
+    result["none"] = {"code": end(start(job, lambda: limit(10))), "screen": screen(job)}
     return result
 
 

@@ -15,6 +15,7 @@ ENDS = {
     ),
     "cublas": RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
     "python": MemoryError(),
+    "import": SystemError("error return without exception set"),
 }
 
 

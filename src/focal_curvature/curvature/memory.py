@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from focal_curvature.curvature import CurvatureResult, Settings, estimate
-from focal_curvature.memory import out_of_memory
+from focal_curvature.memory import FAILURES, out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def within_memory(attempt: Callable[[int], T], chunk: int, inputs: Tensor) -> tu
     while True:
         try:
             return attempt(chunk), chunk
-        except (RuntimeError, MemoryError) as error:
+        except FAILURES as error:
             if not out_of_memory(error):
                 raise
         # Here, not in the handler: the exception holds on to every tensor of the failed attempt.

@@ -14,6 +14,8 @@ SHOWN = {
     "trace_objective": "trace, objective\n(nats)",
     "trace_cross_entropy": "trace, CE\n(nats)",
     "top_eigenvalue_gauss_newton_cross_entropy": "λmax, Gauss-Newton,\nCE (nats)",
+    # How far the training images are fitted: a penalty that flattens may only stop that early.
+    "train_accuracy": "training\naccuracy (%)",
     "validation_ece": "validation\nECE (%)",
 }
 
@@ -36,7 +38,7 @@ def draw(data: pd.DataFrame) -> Figure:
     palette = gamma_colours(list(data["objective"].unique()))
     figure, axes = panels(list(SHOWN), models, 1.5, sharex=True, sharey="row")
     for row, (column, label) in zip(axes, SHOWN.items(), strict=True):
-        factor = 100 if column.endswith("ece") else 1
+        factor = 100 if column.endswith(("ece", "accuracy")) else 1
         for ax, model in zip(row, models, strict=True):
             chosen = data[data["model"] == model]
             for (objective, _), run in chosen.groupby(["objective", "seed"], sort=False):

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from focal_curvature import registry
 from focal_curvature.config import ConfigError, load
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,19 @@ BAD = {
     ),
     "text as parameter": ("objectives.focal.gamma", ["2"], "gamma[0]", "without quotes"),
     "nested list": ("objectives.focal.gamma", [[1]], "gamma[0]", "a number"),
+    "percent as a share": (
+        "objectives.label_smoothing",
+        {"epsilon": [0.05, 5]},
+        "objectives.label_smoothing.epsilon[1]",
+        "too large: at most 1",
+    ),
+    "negative parameter": (
+        "objectives.dual_focal",
+        {"gamma": -1},
+        "dual_focal.gamma",
+        "at least 0",
+    ),
+    "no factor": ("objectives.rescaled_ce", {"factor": [0]}, "factor[0]", "more than 0"),
     "null parameter": ("objectives.label_smoothing", {"epsilon": None}, "epsilon", "number"),
     "empty parameter": ("objectives.label_smoothing", {"epsilon": []}, "epsilon", "empty"),
     "null objective": ("objectives.focal", None, "objectives.focal", "a mapping"),
@@ -192,6 +206,27 @@ def problems(config):
 def test_a_mistake_is_told_with_its_key_and_its_remedy(key, value, place, remedy):
     lines = problems(changed(key, value))
     assert any(place in line and remedy in line for line in lines), lines
+
+
+LOSS_PARAMETERS = [
+    (loss, name)
+    for loss, path in registry.names("losses").items()
+    for name in registry.parameters(path)[0]
+]
+
+
+@pytest.mark.parametrize("value", [-1, 0, 0.5, 1, 5])
+@pytest.mark.parametrize(("loss", "name"), LOSS_PARAMETERS)
+def test_the_schema_takes_the_parameters_that_the_loss_takes(loss, name, value):
+    config = changed(f"objectives.{loss}", {name: [value]})
+    config |= dict.fromkeys(("geometry", "theory", "controls", "trajectory"))  # all of focal runs
+    try:
+        registry.resolve(registry.import_path("losses", loss))(**{name: value})
+    except ValueError:
+        (line,) = problems(config)
+        assert line.startswith(f"objectives.{loss}.{name}[0]: {value} is too ")
+    else:
+        load(config, SCHEMA)
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)

@@ -11,6 +11,8 @@ rule curvature:
         f"{RESULTS}/logs/curvature/{job_name('curvature')}.log",
     benchmark:
         f"{RESULTS}/benchmarks/curvature/{job_name('curvature')}.tsv"
+    # With the trainings, the most of the time: begun before what nothing waits for.
+    priority: 1
     group:
         group_of("curvature")
     conda:

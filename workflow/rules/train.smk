@@ -11,6 +11,8 @@ rule train:
         f"{RESULTS}/logs/train/{job_name('train')}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{job_name('train')}.tsv"
+    # Others wait for these; what nothing waits for fills the cores in the end.
+    priority: 1
     group:
         group_of("train")
     conda:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -32,11 +31,11 @@ rule bare:
 SCRIPT = "import torch\nopen(snakemake.output[0], 'w').close()\n"
 
 
-def snakemake(folder: Path) -> float:
-    """Run Snakemake on its default target and return the seconds it took."""
+def snakemake(folder: Path, *more: str, cores: int = CORES) -> float:
+    """Run Snakemake, on its default target if not told more, and return the seconds it took."""
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", str(CORES)],
+        [sys.executable, "-m", "snakemake", "--cores", str(cores), *more],
         cwd=folder,
         check=True,
         capture_output=True,
@@ -50,30 +49,30 @@ def seconds(file: Path) -> float:
 
 
 def bare() -> float:
-    """Median seconds of a job that imports torch."""
+    """Median seconds of a job that imports torch, one at a time."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "Snakefile").write_text(BARE)
         (folder / "bare.py").write_text(SCRIPT)
-        snakemake(folder)
+        snakemake(folder, cores=1)
         return statistics.median(seconds(file) for file in folder.glob("*.tsv"))
 
 
-def outside(results: Path) -> Iterator[tuple[str, float]]:
-    """Yield stage and seconds outside the library's work of every training and curvature job.
+def outside(results: Path) -> dict[tuple[str, str], float]:
+    """Return the seconds outside the library's work of every training and curvature job.
 
-    The library's are those that its records say: reading the data counts as outside.
+    By stage and job. The library's are those that its records say: reading the data counts as
+    outside.
     """
-    for file in (results / "benchmarks/train").rglob("*.tsv"):
-        cell = results / file.relative_to(results / "benchmarks/train").with_suffix("")
-        # An objective's name may end in what looks like a suffix, as in focal-0.5.
-        cell = cell.with_name(file.name.removesuffix(".tsv"))
-        records = [json.loads(run.read_text()) for run in cell.rglob("run.json")]
-        yield "train", seconds(file) - sum(record["seconds"] for record in records)
-    for file in (results / "benchmarks/curvature").glob("*.tsv"):
-        records = (results / file.stem).rglob("curvature/*.json")
-        work = sum(json.loads(record.read_text())["seconds"] for record in records)
-        yield "curvature", seconds(file) - work
+    found = {}
+    for stage, records in (("train", "*/run.json"), ("curvature", "*/*/curvature/*.json")):
+        folder = results / "benchmarks" / stage
+        for file in folder.rglob("*.tsv"):
+            # An objective's name may end in what looks like a suffix, as in focal-0.5.
+            job = str(file.relative_to(folder)).removesuffix(".tsv")
+            work = [json.loads(record.read_text()) for record in (results / job).glob(records)]
+            found[stage, job] = seconds(file) - sum(record["seconds"] for record in work)
+    return found
 
 
 def first_step(results: Path) -> float:
@@ -86,19 +85,32 @@ def first_step(results: Path) -> float:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Run the default experiment in a checkout, twice, and measure what is around its work."""
+    """Run the default experiment in a checkout and measure what is around its work.
+
+    Jobs share the machine with another and with Snakemake itself; so that their own part shows, one
+    of each stage is run once more, with nothing beside it.
+    """
     results, began = folder / "results/digits", time.time()
     whole = snakemake(folder)
     jobs = [seconds(file) for file in (folder / "results").rglob("*.tsv")]
-    overhead = pd.DataFrame(outside(results), columns=["stage", "s"]).groupby("stage")["s"]
+    beside, first = pd.Series(outside(results)), first_step(results) - began
+    nothing = snakemake(folder)
+    run = "results/digits/small_cnn/ce/seed0"
+    snakemake(folder, "--force", f"{run}/run.json", f"{run}/curvature/objective.json", cores=1)
+    alone = outside(results)
     return {
         "the whole run": whole,
         "busy share of the cores": sum(jobs) / (CORES * whole),
-        "from snakemake to the first training step": first_step(results) - began,
-        **{f"outside its work, a {stage} job": s for stage, s in overhead.median().items()},
-        "outside its work, the worst job": overhead.max().max(),
-        "a job that imports torch": bare(),
-        "nothing to do": snakemake(folder),
+        "from snakemake to the first training step": first,
+        **{
+            f"outside its work, a {stage} job": s
+            for stage, s in beside.groupby(level=0).median().items()
+        },
+        "outside its work, the worst job": beside.max(),
+        "outside its work, a train job alone": alone["train", "small_cnn/ce"],
+        "outside its work, a curvature job alone": alone["curvature", "small_cnn"],
+        "a job that imports torch, alone": bare(),
+        "nothing to do": nothing,
     }
 
 

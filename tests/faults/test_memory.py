@@ -82,6 +82,21 @@ def test_curvature_along_training_goes_on_in_half_the_chunk(problem, monkeypatch
     assert found["trace_objective"] > 0
 
 
+def test_traces_during_training_go_on_in_half_the_chunk(problem, monkeypatch):
+    plain = tracking.traces(*problem, 0)
+    real, tried = tracking.gauss_newton_trace, []
+
+    def gauss_newton_trace(problem, generator, **limits):
+        tried.append(problem.chunk)
+        if problem.chunk > 20:
+            raise ENDS["cuda"]
+        return real(problem, generator, **limits)
+
+    monkeypatch.setattr(tracking, "gauss_newton_trace", gauss_newton_trace)
+    assert tracking.traces(*problem, 0) == pytest.approx(plain)
+    assert tried == [1024, 20]
+
+
 def test_a_closer_look_goes_on_in_half_the_chunk(problem, monkeypatch):
     model, loss, *samples = problem
     losses = dict.fromkeys(["objective", "cross_entropy"], loss)

@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def within_memory(attempt: Callable[[int], T], chunk: int, inputs: Tensor) -> tuple[T, int]:
+def within_memory(
+    attempt: Callable[[int], T], chunk: int, inputs: Tensor, setting: str = "curvature.samples"
+) -> tuple[T, int]:
     """Call ``attempt(chunk)``, again with half the chunk whenever memory ends.
 
     Parameters
@@ -29,6 +31,8 @@ def within_memory(attempt: Callable[[int], T], chunk: int, inputs: Tensor) -> tu
         Samples at a time, at first.
     inputs : Tensor
         All samples (N, ...), on the device whose memory it is.
+    setting : str
+        The key of the configuration that says how many samples there are.
 
     Returns
     -------
@@ -51,11 +55,11 @@ def within_memory(attempt: Callable[[int], T], chunk: int, inputs: Tensor) -> tu
         # Here, not in the handler: the exception holds on to every tensor of the failed attempt.
         if chunk == 1:
             raise MemoryError(
-                f"out of memory on {inputs.device} with curvature.chunk 1: lower "
-                "curvature.samples, or use a device with more memory"
+                f"out of memory on {inputs.device} with one sample at a time: lower "
+                f"{setting}, or use a device with more memory"
             )
         chunk = max(min(chunk, len(inputs)) // 2, 1)
-        logger.warning("out of memory on %s: curvature.chunk is now %d", inputs.device, chunk)
+        logger.warning("out of memory on %s: the chunk is now %d", inputs.device, chunk)
         gc.collect()
         if inputs.is_cuda:
             torch.cuda.empty_cache()

@@ -122,14 +122,15 @@ class Operator:
         out = torch.zeros_like(rows)
         self.products += len(rows)
         with torch.no_grad():
-            if self._check:
-                self._check_determinism(rows[0])
             for i, batch in enumerate(self._batches):
                 saved = self._kept.get(i) or self._linearise(*_given(problem), *batch)
                 if i < self._fits:
                     self._kept[i] = saved
                 for row, total in zip(rows, out, strict=True):
-                    total += self._apply(*saved, *problem.split(row))
+                    part = self._apply(*saved, *problem.split(row))
+                    if self._check:
+                        self._check_determinism(part, batch, row)
+                    total += part
         for total in out:
             require_finite(problem.names, problem.split(total), f"{self.matrix} product")
         return out.view_as(vectors)
@@ -155,12 +156,11 @@ class Operator:
         parts = next(node for node in nodes if node.op == "output").args[0].args[0]
         return not any(reached[part] >> i & 1 for i, part in enumerate(parts))
 
-    def _check_determinism(self, probe: Tensor) -> None:
-        """Compare the first batch's product with one computed anew, without the trace, once."""
+    def _check_determinism(self, a: Tensor, batch: Parts, probe: Tensor) -> None:
+        """Compare a batch's product with one computed anew, without the trace, once."""
         self._check = False
-        problem, batch, vector = self.problem, self._batches[0], self.problem.split(probe)
-        a = self._apply(*self._linearise(*_given(problem), *batch), *vector)
-        parts = PRODUCTS[self.matrix](problem, problem.parameters, *batch, vector)
+        problem = self.problem
+        parts = PRODUCTS[self.matrix](problem, problem.parameters, *batch, problem.split(probe))
         b = torch.cat([part.flatten() for part in parts])
         tolerance = torch.finfo(a.dtype).eps ** 0.5
         # Products that aren't finite are named by layer elsewhere.

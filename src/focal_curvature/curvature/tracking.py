@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .memory import estimate_within_memory
+from .memory import estimate_within_memory, within_memory
 from .operators import Operator
 from .problem import Problem
 from .settings import Settings
@@ -36,19 +36,29 @@ def traces(
     -------
     dict
         ``trace_hessian`` and ``trace_gauss_newton`` in nats; NaN where a derivative is not finite.
+
+    Raises
+    ------
+    MemoryError
+        If memory does not suffice for a single sample at a time.
     """
     settings = Settings(estimator="engine", check=False)
-    problem = Problem.of(model, loss, inputs, labels, batch=settings.batch, chunk=settings.chunk)
-    generator = torch.Generator(inputs.device).manual_seed(seed)
     limits = {"budget": settings.probes, "relative_error": settings.relative_error}
-    known = hessian = math.nan
-    try:
-        known = float(gauss_newton_trace(problem, generator, **limits).layers.sum(1).mean())
-        residual = Operator(problem, "residual", check=settings.check)
-        hessian = known + float(residual_traces(residual, generator, known, **limits).sum(1).mean())
-    except FloatingPointError as error:
-        logger.error("traces: %s", error)
-    return {"trace_hessian": hessian, "trace_gauss_newton": known}
+
+    def attempt(chunk: int) -> dict[str, float]:
+        problem = Problem.of(model, loss, inputs, labels, batch=settings.batch, chunk=chunk)
+        generator = torch.Generator(inputs.device).manual_seed(seed)
+        known = hessian = math.nan
+        try:
+            known = float(gauss_newton_trace(problem, generator, **limits).layers.sum(1).mean())
+            residual = Operator(problem, "residual", check=settings.check)
+            samples = residual_traces(residual, generator, known, **limits)
+            hessian = known + float(samples.sum(1).mean())
+        except FloatingPointError as error:
+            logger.error("traces: %s", error)
+        return {"trace_hessian": hessian, "trace_gauss_newton": known}
+
+    return within_memory(attempt, settings.chunk, inputs, "training.trace_samples")[0]
 
 
 def sharpness(

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from focal_curvature.calibration import Scores
 from focal_curvature.files import read_json, verify
 from focal_curvature.runs import RunSpec
 
 # Columns of a variant are its scores' names with this suffix.
 VARIANTS = {"before": "", "after": "_scaled", "psi": "_psi"}
+
+_SCORES = [field.name for field in fields(Scores)]
+# A row has them all, or a table of diverged runs alone would lack columns that readers look for.
+MEASURED = (
+    *("test_samples", "temperature"),
+    *_SCORES,
+    *(f"{name}_scaled" for name in _SCORES),
+    *(
+        name.format(loss)
+        for loss in ("objective", "cross_entropy")
+        for name in (
+            *("curvature_{}_reason", "top_eigenvalue_{}", "top_eigenvalue_{}_residual"),
+            *("top_eigenvalue_{}_converged", "trace_{}", "trace_{}_stderr", "curvature_{}_seconds"),
+            *("trace_gauss_newton_{}", "adaptive_sharpness_{}"),
+        )
+    ),
+    *(f"{name}_psi" for name in _SCORES),
+)
 
 
 def run_row(
@@ -35,8 +55,8 @@ def run_row(
         Scores of the test split (fractions, nats) as they are, ``_scaled`` after temperature
         scaling and ``_psi`` with focal loss's posterior map undone; curvatures by the loss whose
         Hessian they are of. ``strength`` is the first parameter of a regulariser or of a loss
-        other than focal. A diverged run has no scores and no curvature; an estimate that
-        failed has its reason in place of its numbers.
+        other than focal. None for what was not measured: scores and curvature of a diverged run;
+        the numbers of an estimate that failed, whose reason is there.
     """
     spec = RunSpec.from_dict(run["spec"])
     added = spec.objective.regulariser
@@ -54,6 +74,7 @@ def run_row(
         "reason": run["reason"],
         "parameters": run["parameters"],
         "train_seconds": run["seconds"],
+        **dict.fromkeys(MEASURED),
     }
     if run["status"] != "completed":
         return row

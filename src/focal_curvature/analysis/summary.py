@@ -145,14 +145,18 @@ def write(
     table : DataFrame
         All numbers.
     printed : DataFrame or mapping
-        The strings laid out for print; several tables by their titles.
+        The strings laid out for print; several tables by their titles. One without rows is a line
+        that says so.
     outputs : sequence of Path
         Files; the suffix says the format.
     """
     parts = printed if isinstance(printed, Mapping) else {"": printed}
 
     def joined(title: str, text: Callable[[pd.DataFrame], str]) -> str:
-        return "\n".join((title.format(t) if t else "") + text(p) for t, p in parts.items())
+        return "\n".join(
+            (title.format(t) if t else "") + ("no completed run\n" if p.empty else text(p))
+            for t, p in parts.items()
+        )
 
     formats = {
         ".csv": lambda: table.to_csv(index=False),

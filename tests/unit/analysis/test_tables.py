@@ -204,3 +204,4 @@ def test_tables_of_diverged_runs_alone_are_written(tmp_path, name):
     outputs = [tmp_path / f"out.{kind}" for kind in ("csv", "md", "tex")]
     summary.write(table, module.printed(table), outputs)
     assert pd.read_csv(outputs[0]).empty
+    assert all(file.read_text() == "no completed run\n" for file in outputs[1:])

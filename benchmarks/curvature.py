@@ -507,9 +507,8 @@ def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables as one of paths."""
     rows: dict[str, Any] = {}
     for key, value in table.items():
-        rows |= (
-            flat(value, f"{prefix}{key}: ") if isinstance(value, dict) else {prefix + key: value}
-        )
+        path = f"{prefix}{key}"
+        rows |= flat(value, f"{path}: ") if isinstance(value, dict) else {path: value}
     return rows
 
 

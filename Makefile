@@ -11,7 +11,7 @@ ARGS ?=
 REPORT = results/digits/report.html
 PAGE = results/page.html
 
-.PHONY: reproduce resume figures page readme test test-cluster test-page gpu-check lint lock clean
+.PHONY: reproduce resume figures page readme test test-cluster test-page bench gpu-check lint lock clean
 .DELETE_ON_ERROR:
 
 reproduce: $(VENV)/installed
@@ -48,6 +48,15 @@ test-cluster: $(VENV)/installed
 # The page in a headless Chromium, which it installs where it must: needs root on Debian for that.
 test-page: $(VENV)/installed
 	tests/page/chromium.sh $(VENV)/bin/python -m pytest tests/page
+
+# Every ratio in benchmarks/results anew: an hour, on a machine that does nothing else.
+bench: export PYTHONPATH = src
+bench: reproduce
+	$(VENV)/bin/python benchmarks/around.py
+	$(VENV)/bin/python benchmarks/training.py
+	$(VENV)/bin/python benchmarks/scoring.py
+	$(VENV)/bin/python benchmarks/planning.py
+	$(VENV)/bin/python benchmarks/curvature.py --grid
 
 # On a CUDA machine with a C++ compiler and torch (with Triton), torchvision, numpy, pandas,
 # scikit-learn, scipy, pyyaml and pytest in $(PYTHON); no network, nothing installed. Ends in failure

@@ -76,9 +76,8 @@ lint: $(VENV)/installed
 
 # Resolves pyproject.toml anew.
 lock: $(VENV)/installed
-	$(VENV)/bin/pip install --quiet uv
-	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra test \
-		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
+		--prerelease if-necessary-or-explicit --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		pyproject.toml --output-file requirements.lock
 	$(VENV)/bin/python tools/environment.py
 

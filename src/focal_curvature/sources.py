@@ -1,14 +1,14 @@
-"""Which of our source files decide a result: the import closure of a module.
+"""Which of our source files decide a result: what the script that makes it imports and reads.
 
-Declared as inputs of the rule that makes the result, so that editing the training loop retrains
-and editing a plot does not.
+Hashed among the parameters of the rule that makes the result, so that editing the training loop
+retrains and editing a plot does not.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -16,42 +16,39 @@ from focal_curvature.files import sha256
 from focal_curvature.registry import PACKAGE, source_file
 
 
-def closure(*modules: str) -> list[Path]:
-    """Return the files of this package that importing ``modules`` runs, sorted.
+def closure(script: Path, factories: Iterable[str] = ()) -> list[Path]:
+    """Return the files that decide what a script computes, sorted.
+
+    The script; what it imports from its own folder and from this package, directly or not, imports
+    inside functions included; and files other than Python's that these name and that lie beside
+    them. Not the ``__init__`` of a package from which a submodule alone is taken.
 
     Parameters
     ----------
-    *modules : str
-        Dotted names, such as ``focal_curvature.training``. Imports inside functions count too.
+    script : Path
+    factories : iterable of str
+        Import paths ``package.module:name`` of what the script is given to call. Of a module that
+        is not ours its own file counts, not what it imports.
 
     Raises
     ------
     ValueError
-        If a module is not part of this package.
+        If there is no module of that name.
     """
-    found: set[Path] = set()
-    waiting = list(modules)
+    modules = [path.partition(":")[0] for path in factories]
+    ours = [file for module in modules if (file := _file(module))]
+    foreign = {source_file(module) for module in modules if not _file(module)}
+    return sorted(_reached([script.resolve(), *ours]) | foreign)
+
+
+def _reached(waiting: list[Path]) -> set[Path]:
+    files: set[Path] = set()
     while waiting:
-        module = waiting.pop()
-        file = _file(module)
-        if file is None:
-            raise ValueError(f"{module} is not a module of {PACKAGE.name}")
-        if file not in found:
-            found.add(file)
-            waiting += [name for name in _imports(module, file) if _file(name)]
-    return sorted(found)
-
-
-def factory_files(path: str) -> list[Path]:
-    """Return the files behind a factory's import path: ours as a closure, a foreign one's own.
-
-    Raises
-    ------
-    ValueError
-        If there is no such module.
-    """
-    module = path.partition(":")[0]
-    return closure(module) if _file(module) else [source_file(path)]
+        file = waiting.pop()
+        if file not in files:
+            files.add(file)
+            waiting += _needs(file) if file.suffix == ".py" else ()
+    return files
 
 
 def content_hash(files: Iterable[Path]) -> str:
@@ -69,22 +66,35 @@ def _file(module: str) -> Path | None:
 
 
 @cache
-def _imports(module: str, file: Path) -> list[str]:
-    """List the dotted names that a file imports from; a submodule stands for itself.
+def _needs(file: Path) -> frozenset[Path]:
+    """Return the files that a Python file imports, and those beside it that it names."""
+    text = ast.parse(file.read_text(encoding="utf-8"))
+    beside = {other.name: other for other in file.parent.iterdir() if other.is_file()}
+    needs = {
+        beside[node.value]
+        for node in ast.walk(text)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in beside
+    }
+    for name in _imports(text, file):
+        module = _file(name) or (None if PACKAGE in file.parents else beside.get(f"{name}.py"))
+        needs |= {module} if module else set()
+    return frozenset(needs)
+
+
+def _imports(text: ast.Module, file: Path) -> Iterator[str]:
+    """Yield the dotted names that a file imports from; a submodule stands for itself.
 
     ``from package import submodule`` needs the submodule; the package's own ``__init__``, which
     only gathers names, is followed where a name is taken from it.
     """
-    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    found = []
-    for node in ast.walk(ast.parse(file.read_text())):
+    inside = PACKAGE in file.parents
+    package = file.parent.relative_to(PACKAGE.parent).parts if inside else ()
+    for node in ast.walk(text):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*parents, *([node.module] if node.module else [])])
-            inner = [f"{base}.{alias.name}" for alias in node.names]
-            found += [name if _file(name) else base for name in inner]
-    return found
+            parents = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            for alias in node.names:
+                submodule = f"{base}.{alias.name}"
+                yield submodule if _file(submodule) else base

@@ -1,35 +1,97 @@
 """What counts as the source of a result."""
 
-import pytest
+import ast
+import importlib.util
+import re
 
+import pytest
+from checkout import ROOT
+
+from focal_curvature import registry
 from focal_curvature.sources import closure, content_hash
 
+SCRIPTS = ROOT / "workflow/scripts"
+PACKAGE = ROOT / "src/focal_curvature"
 
-def names(*modules):
-    return {str(file).rpartition("focal_curvature/")[2] for file in closure(*modules)}
+
+def names(script, *factories):
+    return {
+        str(f.relative_to(ROOT)) for f in closure(SCRIPTS / f"{script}.py", factories) if f.exists()
+    }
 
 
 def test_training_needs_its_loop_and_not_the_figures():
-    found = names("focal_curvature.training")
-    assert {"training/loop.py", "training/schedule.py", "data/tensors.py", "runs.py"} <= found
-    assert not any(f.startswith(("plotting", "analysis", "curvature", "config")) for f in found)
+    files = {name.removeprefix("src/focal_curvature/") for name in names("train")}
+    assert {"training/loop.py", "training/schedule.py", "data/tensors.py", "runs.py"} <= files
+    assert {"workflow/scripts/train.py", "workflow/scripts/job.py"} <= files
+    assert not any(f.startswith(("plotting", "analysis", "curvature", "config")) for f in files)
+    assert "calibration/binning.py" in files
+    assert "calibration/temperature.py" not in files
 
 
-def test_training_needs_the_bins_but_not_the_temperature():
-    found = names("focal_curvature.training")
-    assert "calibration/binning.py" in found
-    assert "calibration/temperature.py" not in found
+def test_a_figure_needs_what_it_draws_with_and_its_style():
+    files = names("figure", "focal_curvature.plotting.trace:draw")
+    for file in ("trace.py", "curvature.py", "common.py", "matplotlibrc"):
+        assert f"src/focal_curvature/plotting/{file}" in files
+    assert "src/focal_curvature/plotting/reliability.py" not in files
 
 
-def test_a_figure_needs_what_it_draws_with():
-    found = names("focal_curvature.plotting.trace")
-    assert {"plotting/trace.py", "plotting/curvature.py", "plotting/common.py"} <= found
-    assert "plotting/reliability.py" not in found
-
-
-def test_foreign_modules_are_refused():
+def test_a_factory_of_the_users_own_counts_as_its_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine_alone.py").write_text("def net(): ...\n")
+    assert tmp_path / "mine_alone.py" in closure(SCRIPTS / "train.py", ["mine_alone:net"])
     with pytest.raises(ValueError, match="no_such"):
-        closure("focal_curvature.no_such")
+        closure(SCRIPTS / "train.py", ["no_such:net"])
+
+
+def imported(file):
+    """Files of ours that Python itself finds for the imports of a file."""
+    text = ast.parse(file.read_text())
+    inside = PACKAGE in file.parents
+    package = ".".join(file.parent.relative_to(PACKAGE.parent).parts) if inside else None
+    for node in ast.walk(text):
+        if isinstance(node, ast.Import):
+            wanted = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            base = importlib.util.resolve_name(relative, package)
+            wanted = [(base, alias.name) for alias in node.names]
+        else:
+            continue
+        for base, name in wanted:
+            if (SCRIPTS / f"{base}.py").exists() and not inside:
+                yield SCRIPTS / f"{base}.py"
+            elif base.split(".")[0] == PACKAGE.name:
+                spec = name and importlib.util.find_spec(base).submodule_search_locations
+                inner = spec and importlib.util.find_spec(f"{base}.{name}")
+                yield (inner or importlib.util.find_spec(base)).origin
+
+
+@pytest.mark.parametrize("script", sorted(file.stem for file in SCRIPTS.glob("*.py")))
+def test_whatever_a_script_imports_is_covered(script):
+    factories = [path for kind in ("models", "losses", "regularisers") for path in
+                 registry.names(kind).values()]  # fmt: skip
+    files = closure(SCRIPTS / f"{script}.py", factories)
+    for file in files:
+        if file.suffix == ".py":
+            assert {str(needed) for needed in imported(file)} <= set(map(str, files)), file
+
+
+def test_every_data_file_is_named_by_a_module_beside_it():
+    """Or a result that is made from it would not know of an edit. The page is no rule's."""
+    for file in PACKAGE.rglob("*"):
+        if file.is_file() and file.suffix not in (".py", ".pyc") and file.parent.name != "page":
+            modules = [module.read_text() for module in file.parent.glob("*.py")]
+            assert any(f'"{file.name}"' in text for text in modules), file
+
+
+def test_every_rule_has_the_sources_of_its_own_script():
+    rules = "".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
+    for rule in re.split(r"(?m)^rule ", rules)[1:]:
+        name, script = rule.partition(":")[0], re.search(r'"../scripts/(\w+)\.py"', rule)[1]
+        # An archive is what its hash says, whatever fetched it.
+        if name != "download":
+            assert re.search(rf'sources=(lambda w: )?(run_)?sources\("{script}"', rule), name
 
 
 def test_content_hash_sees_content_and_order(tmp_path):

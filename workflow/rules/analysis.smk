@@ -18,7 +18,7 @@ rule tables:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.tables", "analysis.cost"),
+        sources=sources("tables"),
     message:
         "Gather all runs in one table, with versions, commits, machines and cost"
     script:
@@ -41,7 +41,7 @@ rule summary:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.summary", "analysis.tables"),
+        sources=sources("summary"),
     message:
         "Summarise each model and objective over its seeds"
     script:
@@ -67,7 +67,7 @@ rule claims:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.claims", "analysis.tables"),
+        sources=sources("claims"),
         rules=JUDGED_BY,
         experiment=config["experiment"],
     message:
@@ -97,7 +97,7 @@ rule estimators:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.estimators", "analysis.tables"),
+        sources=sources("estimators"),
     message:
         "Hold the estimators of curvature against each other"
     script:
@@ -121,7 +121,7 @@ rule theory_table:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.theory_table", "analysis.summary"),
+        sources=sources("theory_table"),
     message:
         "Gather what came of theory in one table"
     script:
@@ -147,7 +147,7 @@ rule controls_table:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.controls_table", "analysis.tables"),
+        sources=sources("controls_table"),
     message:
         "Lay out the interventions in one table"
     script:
@@ -173,7 +173,7 @@ rule trajectory_table:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.trajectory", "analysis.tables"),
+        sources=sources("trajectory_table"),
     message:
         "Correlate curvature and calibration along training"
     script:
@@ -200,7 +200,7 @@ rule penalties:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.penalties"),
+        sources=sources("penalties"),
     message:
         "Describe the penalised traces along training"
     script:
@@ -220,7 +220,7 @@ rule cost:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.cost_table", "analysis.summary"),
+        sources=sources("cost"),
         jobs=list(benchmarks().values()),
         runs=Counter(run.model for run in RUNS.values()),
     message:

@@ -23,7 +23,7 @@ from focal_curvature.data.sources import archives
 from focal_curvature.registry import unknown
 from focal_curvature.resources import needs
 from focal_curvature.runs import expand as expand_runs
-from focal_curvature.sources import closure, content_hash, factory_files
+from focal_curvature.sources import closure, content_hash
 
 with open(workflow.source_path("../schemas/config.schema.yaml")) as schema:
     try:
@@ -165,14 +165,13 @@ GPU = int(
 
 
 @cache
-def sources(*modules, factories=frozenset()):
-    """One hash of our source files that decide what importing `modules` computes, for a rule's params.
+def sources(script, factories=frozenset()):
+    """One hash of what decides a script's results: its own files, and those of `factories` it is given.
 
-    With the files behind `factories`. Not the files as inputs: contents count, not the times of a
-    checkout, and some twenty inputs for each of 30,000 jobs are a third of planning.
+    In a rule's params, not as inputs: contents count, not the times of a checkout, and some twenty
+    inputs for each of 30,000 jobs are a third of planning.
     """
-    files = set(closure(*(f"focal_curvature.{m}" for m in modules)))
-    return content_hash(sorted(files.union(*map(factory_files, factories))))
+    return content_hash(closure(ROOT / f"workflow/scripts/{script}.py", factories))
 
 
 def cell_of(wildcards):
@@ -183,26 +182,30 @@ def cell_of(wildcards):
     return cell
 
 
-def run_sources(*modules, regularised=()):
-    """The same as a function, with the files of the job's own models and objectives.
+def following(run):
+    """What is measured along the training of a run, as an import path, if anything is."""
+    if run.objective.regulariser and run.training["trace_samples"] is not None:
+        return "focal_curvature.curvature.tracking:traces"
 
-    A regularised run needs the modules `regularised` as well.
-    """
 
-    @cache
-    def find(cells):
-        factories, needed = set(), modules
-        for run in map(CELLS.get, cells):
-            factories |= {run.model_factory, run.objective.factory}
-            if run.objective.regulariser:
-                factories.add(run.objective.regulariser.factory)
-                needed = (*modules, *regularised)
-        return sources(*needed, factories=frozenset(factories))
+@cache
+def factories(cells, trained):
+    """What the runs of cells are built with, and followed with where they are trained."""
+    runs = [CELLS[cell] for cell in cells]
+    paths = {run.model_factory for run in runs} | {run.objective.factory for run in runs}
+    paths |= {run.objective.regulariser.factory for run in runs if run.objective.regulariser}
+    return frozenset(paths | ({following(run) for run in runs} - {None} if trained else set()))
 
-    # A job that serves a whole model has no objective of its own.
-    return lambda w: find(
-        (cell_of(w),) if "objective" in w.keys() else tuple(f"{w.model}/{slug}" for slug in SLUGS)
-    )
+
+def run_sources(script, trained=False):
+    """Sources of a job that builds runs, as a function of its wildcards: one cell, or a whole model."""
+
+    def find(wildcards):
+        whole = tuple(f"{wildcards.model}/{slug}" for slug in SLUGS)
+        cells = (cell_of(wildcards),) if "objective" in wildcards.keys() else whole
+        return sources(script, factories(cells, trained))
+
+    return find
 
 
 def per_job(stage, file):

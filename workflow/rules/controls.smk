@@ -18,7 +18,7 @@ rule controls:
         runtime=asked_beside("controls", "runtime"),
         mem_mb=asked_beside("controls", "mem_mb"),
     params:
-        sources=sources("analysis.controls", "training"),
+        sources=run_sources("controls"),
         controls=config["controls"],
         settings=config["curvature"],
         bins=config["calibration"]["bins"],

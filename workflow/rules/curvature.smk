@@ -23,7 +23,7 @@ rule curvature:
         runtime=asked("curvature", "runtime"),
         mem_mb=asked("curvature", "mem_mb"),
     params:
-        sources=run_sources("curvature.memory", "training"),
+        sources=run_sources("curvature"),
         settings=config["curvature"],
     message:
         f"Measure the curvature of {job_text('curvature')}"

@@ -37,7 +37,7 @@ rule dataset:
     conda:
         "../../environment.yml"
     params:
-        sources=sources(DATASET_READER),
+        sources=sources("dataset"),
         data=DATASET_PARAMS,
     message:
         f"Prepare the data set {config['data']['name']}"
@@ -59,7 +59,7 @@ rule splits:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("data.splits"),
+        sources=sources("splits"),
         data={key: config["data"][key] for key in ["train", "validation", "test", "split_seed"]},
     message:
         "Split the data"

@@ -19,7 +19,7 @@ rule figure_tables:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.tables", *(f"plotting.{figure}" for figure in FIGURES)),
+        sources=sources("figure_tables", frozenset(map(plotting.path, FIGURES))),
     message:
         "Compute the tables behind the figures"
     script:
@@ -46,7 +46,7 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        sources=lambda w: sources(f"plotting.{w.figure}"),
+        sources=lambda w: sources("figure", frozenset([plotting.path(w.figure)])),
     message:
         "Draw the figure {wildcards.figure}"
     script:

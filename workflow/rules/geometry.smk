@@ -23,7 +23,7 @@ rule geometry:
         runtime=asked_beside("geometry", "runtime"),
         mem_mb=asked_beside("geometry", "mem_mb"),
     params:
-        sources=sources("curvature.geometry", "training"),
+        sources=run_sources("geometry"),
         geometry=config["geometry"],
         settings=config["curvature"],
     message:

@@ -13,7 +13,7 @@ rule theory:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.logit_curvature", "training.devices"),
+        sources=sources("theory"),
         settings=config["theory"],
     message:
         "Hold theory against the predictions of the focal runs"
@@ -33,7 +33,7 @@ rule posterior:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("analysis.synthetic", "training.devices"),
+        sources=sources("posterior"),
         settings=config["theory"],
     message:
         "Recover a known posterior from networks trained with focal loss"

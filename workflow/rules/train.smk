@@ -23,8 +23,9 @@ rule train:
         runtime=asked("train", "runtime"),
         mem_mb=asked("train", "mem_mb"),
     params:
-        sources=run_sources("training", regularised=["curvature.tracking"]),
+        sources=run_sources("train", trained=True),
         specs=served("train"),
+        following=lambda w: following(CELLS[cell_of(w)]),
         bins=config["calibration"]["bins"],
     message:
         "Train {wildcards.model} with {wildcards.objective}"

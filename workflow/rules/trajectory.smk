@@ -20,7 +20,7 @@ rule trajectory:
         runtime=asked_beside("trajectory", "runtime"),
         mem_mb=asked_beside("trajectory", "mem_mb"),
     params:
-        sources=sources("curvature.tracking", "training"),
+        sources=run_sources("trajectory"),
         trajectory=config["trajectory"],
         settings=config["curvature"],
         bins=config["calibration"]["bins"],

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from focal_curvature import provenance
-from focal_curvature.curvature.tracking import traces
 from focal_curvature.data import tensors
 from focal_curvature.files import exclusive, sha256, write_atomically, write_csv, write_json
+from focal_curvature.registry import resolve
 from focal_curvature.runs import RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.sources import content_hash
@@ -56,14 +56,15 @@ def main(snakemake):
             except NotStackableError as reason:
                 logging.warning("one seed after the other, not stacked: %s", reason)
         for spec, own in zip(specs, files, strict=True):
-            train_group(train_alone, [spec], data, [own], snakemake, terminated.is_set)
+            trainer = train_alone(traces_along(snakemake.params.following, spec, data))
+            train_group(trainer, [spec], data, [own], snakemake, terminated.is_set)
     except StoppedError as stopped:
         logging.warning("%s", stopped)
         sys.exit(job.STOPPED)
 
 
-def train_alone(specs, data, **settings):
-    return [train(specs[0], data, measure=traces_along(specs[0], data), **settings)]
+def train_alone(measure):
+    return lambda specs, data, **settings: [train(specs[0], data, measure=measure, **settings)]
 
 
 def train_group(trainer, specs, data, files, snakemake, stop):
@@ -130,11 +131,15 @@ def write_run(spec, data, outcome, files, about):
     )
 
 
-def traces_along(spec, data):
-    """Return what adds both traces to the history of a regularised run, if they are wanted."""
-    samples = spec.training.get("trace_samples")
-    if samples is None:
+def traces_along(following, spec, data):
+    """Return what adds both traces to the history of a run, if it is followed.
+
+    Given by name: a run that is not followed does not depend on how curvature is measured.
+    """
+    if following is None:
         return lambda *_: {}
+    traces = resolve(following)
+    samples = spec.training["trace_samples"]
     chosen = tensors.subset(data.splits["train"], samples, "training.trace_samples").split
     loss = build_loss(spec.objective)
     return lambda model, epoch: traces(

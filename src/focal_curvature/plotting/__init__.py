@@ -20,6 +20,11 @@ ALL_FIGURES = (
 )
 
 
+def path(figure: str) -> str:
+    """Return the import path of what draws a figure."""
+    return f"{__name__}.{figure}:draw"
+
+
 def load(figure: str) -> ModuleType:
     """Import a figure's module, which has ``prepare(tables)`` and ``draw(data)``."""
     return importlib.import_module(f"{__name__}.{figure}")

@@ -108,15 +108,18 @@ def interventions(
     temperature = fit_temperature(
         logits(model, validation), validation.labels.cpu().numpy(), bins=bins
     )
+    row: Row = {"control": "temperature", "value": temperature.value}
+    if temperature.at_bound:
+        row["reason"] = "the validation split does not determine the temperature"
     rows.append(
-        {"control": "temperature", "value": temperature}
-        | curvature(model, Tempered(loss, temperature))
-        | calibration(log_softmax(trained / temperature))
+        row
+        | curvature(model, Tempered(loss, temperature.value))
+        | calibration(log_softmax(trained / temperature.value))
     )
 
     found = pairs(model)
     for factor in factors:
-        row: Row = {"control": "dinh", "value": factor}
+        row = {"control": "dinh", "value": factor}
         if not found:
             row["reason"] = "not applicable: no layer followed by ReLU and read by one other alone"
         else:

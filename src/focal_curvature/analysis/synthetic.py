@@ -165,7 +165,7 @@ def experiment(
     rows, top = np.arange(shown), truth[:shown].argmax(axis=1)
     scores, points = [], []
     for i, gamma in enumerate(gammas):
-        temperature = fit_temperature(held_out[i], labels.numpy())
+        temperature = fit_temperature(held_out[i], labels.numpy()).value
         found = recovered(logits[i], gamma, temperature)
         scores += [
             {"gamma": gamma, "variant": variant, "temperature": temperature}

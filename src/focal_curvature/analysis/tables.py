@@ -19,7 +19,7 @@ VARIANTS = {"before": "", "after": "_scaled", "psi": "_psi"}
 _SCORES = [field.name for field in fields(Scores)]
 # A row has them all, or a table of diverged runs alone would lack columns that readers look for.
 MEASURED = (
-    *("test_samples", "temperature"),
+    *("test_samples", "temperature", "temperature_at_bound"),
     *_SCORES,
     *(f"{name}_scaled" for name in _SCORES),
     *(
@@ -79,7 +79,7 @@ def run_row(
     if run["status"] != "completed":
         return row
     row["test_samples"] = calibration["samples"]
-    row["temperature"] = calibration["temperature"]
+    row |= {key: calibration[key] for key in ("temperature", "temperature_at_bound")}
     for variant, suffix in VARIANTS.items():
         scores = calibration[variant] or {}
         row |= {f"{name}{suffix}": value for name, value in scores.items()}

@@ -5,6 +5,7 @@ relplot and scipy are imported by the functions that call them.
 """
 
 from focal_curvature.calibration.binning import (
+    calibration_error_debiased,
     expected_calibration_error,
     noise_floor,
     reliability_table,
@@ -13,11 +14,13 @@ from focal_curvature.calibration.evaluation import Calibration, score
 from focal_curvature.calibration.posterior import log_psi, psi
 from focal_curvature.calibration.probabilities import log_softmax
 from focal_curvature.calibration.scores import Scores, measure
-from focal_curvature.calibration.temperature import fit_temperature
+from focal_curvature.calibration.temperature import Temperature, fit_temperature, refinement
 
 __all__ = [
     "Calibration",
     "Scores",
+    "Temperature",
+    "calibration_error_debiased",
     "expected_calibration_error",
     "fit_temperature",
     "log_psi",
@@ -25,6 +28,7 @@ __all__ = [
     "measure",
     "noise_floor",
     "psi",
+    "refinement",
     "reliability_table",
     "score",
 ]

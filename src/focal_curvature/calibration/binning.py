@@ -1,9 +1,11 @@
-"""Equal-width bins of confidence: reliability table, calibration error and its noise floor.
+"""Bins of confidence: reliability table, calibration errors and the noise floor.
 
-The bins are netcal's: [a, b) with b = 1 in the last one (Guo et al. 2017 use (a, b]).
+Bins of equal width are netcal's: [a, b) with b = 1 in the last one (Guo et al. 2017 use (a, b]).
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,6 +52,41 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins
     residual = confidence - correct
     sums = np.bincount(bin_indices(confidence, bins), weights=residual, minlength=bins)
     return float(np.abs(sums).sum() / len(confidence))
+
+
+def calibration_error_debiased(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
+    """Return the debiased squared calibration error of Kumar et al. 2019 (arXiv 1909.10155).
+
+    Sum over bins j of n_j/N [(c_j - a_j)^2 - a_j (1 - a_j) / (n_j - 1)], for bins of equal count
+    with n_j samples, mean confidence c_j and accuracy a_j: their plug-in error less the variance of
+    the accuracy. Unlike `expected_calibration_error` it has no floor: its mean is near 0 for
+    calibrated predictions, so it may be negative. As in their code, equal confidences share a bin
+    and a bin of one sample counts as 0.
+
+    Parameters
+    ----------
+    confidence : array of shape (N,)
+        Probability of the predicted class.
+    correct : array of shape (N,), bool or 0/1
+        Whether the prediction is the label.
+    bins : int
+        Number of bins of equal count; fewer where confidences are equal.
+
+    Returns
+    -------
+    float
+        A squared fraction; its root, where positive, compares with the expected calibration error.
+    """
+    parts = np.array_split(np.sort(confidence), min(bins, len(confidence)))
+    edges = [(a[-1] + b[0]) / 2 for a, b in pairwise(parts)]
+    index = np.searchsorted(np.unique(edges), confidence, side="left")
+    count = np.bincount(index)
+    several = count > 1
+    count = count[several]
+    accuracy = np.bincount(index, weights=correct)[several] / count
+    gap = np.bincount(index, weights=confidence - correct)[several] / count
+    variance = accuracy * (1 - accuracy) / (count - 1)
+    return float((count * (gap**2 - variance)).sum() / len(confidence))
 
 
 def reliability_table(

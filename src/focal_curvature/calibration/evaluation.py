@@ -31,6 +31,8 @@ class Calibration:
         What the temperature minimises on the validation split: "nll" or "ece".
     temperature : float
         The temperature fitted on the validation split.
+    temperature_at_bound : bool
+        Whether these data do not determine it; see `Temperature`.
     validation_samples : int
         Number of samples that it was fitted on.
     before, after : Scores
@@ -48,6 +50,7 @@ class Calibration:
     seed: int
     criterion: str
     temperature: float
+    temperature_at_bound: bool
     validation_samples: int
     before: Scores
     after: Scores
@@ -102,7 +105,7 @@ def score(
     check_logits(logits, labels, "test")
     temperature = fit_temperature(validation_logits, validation_labels, criterion, bins)
     logits = np.asarray(logits, dtype=np.float64)
-    variants = {"before": log_softmax(logits), "after": log_softmax(logits / temperature)}
+    variants = {"before": log_softmax(logits), "after": log_softmax(logits / temperature.value)}
     if gamma:
         variants["psi"] = log_psi(variants["before"], gamma)
     scores = {name: measure(values, labels, bins, seed) for name, values in variants.items()}
@@ -113,7 +116,8 @@ def score(
         gamma=gamma,
         seed=seed,
         criterion=criterion,
-        temperature=temperature,
+        temperature=temperature.value,
+        temperature_at_bound=temperature.at_bound,
         validation_samples=len(validation_labels),
         before=scores["before"],
         after=scores["after"],

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from focal_curvature.calibration.binning import bin_indices, noise_floor
+from focal_curvature.calibration.binning import (
+    bin_indices,
+    calibration_error_debiased,
+    noise_floor,
+)
+from focal_curvature.calibration.temperature import refinement
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one set of predictions; all fractions, except nll (nats) and brier.
+    """Scores of one set of predictions; all fractions, except nll's (nats) and squared ones.
 
     Attributes
     ----------
@@ -23,6 +28,11 @@ class Scores:
         mean_confidence - accuracy; positive means over-confident.
     nll : float
         Mean negative log-likelihood of the label, in nats.
+    nll_refinement : float
+        The nll after the best temperature, fitted on these very predictions and labels; see
+        `refinement`. Temperature scaling does not change it.
+    nll_calibration : float
+        The rest, nll - nll_refinement: what the best temperature takes away. Never negative.
     brier : float
         Mean squared distance of the probabilities from the one-hot label, 0 to 2 (Brier 1950).
     ece : float
@@ -37,6 +47,9 @@ class Scores:
     classwise_ece : float
         Mean over classes of the equal-width error of each class's probability (Kull et al. 2019,
         arXiv 1910.12656).
+    calibration_error_debiased : float
+        Squared calibration error without its bias, in bins of equal count; see
+        `calibration_error_debiased`. Around 0 for calibrated predictions, of either sign.
     smooth_ece : float
         relplot's SmoothECE, which needs no bins (Blasiok & Nakkiran 2024, arXiv 2309.12236).
     noise_floor, noise_floor_95 : float
@@ -48,12 +61,15 @@ class Scores:
     mean_confidence: float
     confidence_gap: float
     nll: float
+    nll_refinement: float
+    nll_calibration: float
     brier: float
     ece: float
     mce: float
     average_calibration_error: float
     adaptive_ece: float
     classwise_ece: float
+    calibration_error_debiased: float
     smooth_ece: float
     noise_floor: float
     noise_floor_95: float
@@ -94,19 +110,25 @@ def measure(
     def by_netcal(metric: type) -> float:
         return metric(bins=int(bins)).measure(confidence, correct.astype(np.int64))
 
+    nll = float(-log_probabilities[rows, labels].mean())
+    # the search stops within rounding of the best temperature, which may be 1
+    nll_refinement = min(refinement(log_probabilities, labels), nll)
     residual = probabilities.copy()
     residual[rows, labels] -= 1.0
     return Scores(
         accuracy=float(correct.mean()),
         mean_confidence=float(confidence.mean()),
         confidence_gap=float((confidence - correct).mean()),
-        nll=float(-log_probabilities[rows, labels].mean()),
+        nll=nll,
+        nll_refinement=nll_refinement,
+        nll_calibration=nll - nll_refinement,
         brier=float(np.square(residual).sum(axis=1).mean()),
         ece=by_netcal(ECE),
         mce=by_netcal(MCE),
         average_calibration_error=by_netcal(ACE),
         adaptive_ece=adaptive_ece(confidence, correct, bins),
         classwise_ece=_classwise_ece(probabilities, residual, bins),
+        calibration_error_debiased=calibration_error_debiased(confidence, correct, bins),
         smooth_ece=float(smECE(confidence, correct.astype(np.float64))),
         noise_floor=floor,
         noise_floor_95=floor_95,

@@ -141,7 +141,14 @@ def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(th
         "parameters": 5,
         "seconds": 1.0,
     }
-    calibration = {"samples": 9, "temperature": 1.0, "before": {}, "after": {}, "psi": None}
+    calibration = {
+        "samples": 9,
+        "temperature": 20.0,
+        "temperature_at_bound": True,
+        "before": {},
+        "after": {},
+        "psi": None,
+    }
     row = tables.run_row(run, calibration, {"objective": found, "cross_entropy": found})
     for loss in ("objective", "cross_entropy"):
         expected = (4.0, 5.0) if there else (None, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from netcal.metrics import ECE
 from scipy.stats import binom
 
 from focal_curvature.calibration import (
+    calibration_error_debiased,
     expected_calibration_error,
     log_softmax,
     measure,
@@ -143,7 +146,8 @@ def test_perfect_predictor_scores_zero():
     scores = measure(log_softmax(np.eye(3)[labels] * 800), labels)
     assert (scores.accuracy, scores.mean_confidence) == (1.0, 1.0)
     zero = (
-        "confidence_gap nll brier ece mce average_calibration_error adaptive_ece classwise_ece "
+        "confidence_gap nll nll_refinement nll_calibration brier ece mce "
+        "average_calibration_error adaptive_ece classwise_ece calibration_error_debiased "
         "smooth_ece noise_floor noise_floor_95"
     )
     for name in zero.split():
@@ -169,6 +173,45 @@ def test_constant_predictor_has_closed_forms():
 def test_under_confidence_has_a_negative_gap():
     labels = np.zeros(50, dtype=int)
     assert measure(np.log(np.tile([0.6, 0.4], (50, 1))), labels).confidence_gap < -0.39
+
+
+def debiased_reference(confidence, correct, bins):
+    """Kumar et al.'s estimator in plain loops: quantile edges, then one term per bin."""
+    ordered = sorted(confidence)
+    parts = [list(part) for part in np.array_split(ordered, min(bins, len(ordered)))]
+    edges = sorted({(a[-1] + b[0]) / 2 for a, b in pairwise(parts)})
+    total = 0.0
+    for low, high in zip([-1, *edges], [*edges, 2], strict=True):
+        inside = [j for j, c in enumerate(confidence) if low < c <= high]
+        if len(inside) > 1:
+            accuracy = np.mean([float(correct[j]) for j in inside])
+            gap = np.mean([confidence[j] for j in inside]) - accuracy
+            variance = accuracy * (1 - accuracy) / (len(inside) - 1)
+            total += len(inside) * (gap**2 - variance)
+    return total / len(confidence)
+
+
+@settings(deadline=None)
+@given(pairs, st.integers(1, 20))
+def test_debiased_error_equals_its_reference(data, bins):
+    confidence, correct = (np.array(column) for column in zip(*data, strict=True))
+    expected = debiased_reference(confidence, correct, bins)
+    assert calibration_error_debiased(confidence, correct, bins) == pytest.approx(
+        expected, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.05])
+def test_debiased_error_is_the_squared_gap_on_average_whatever_the_sample(gap):
+    rng = np.random.default_rng(4)
+    draws = []
+    for _ in range(3000):
+        confidence = rng.uniform(0.3, 0.9, 100)
+        correct = rng.random(100) < confidence - gap
+        draws.append(calibration_error_debiased(confidence, correct, 15))
+    error = np.std(draws) / np.sqrt(len(draws))
+    assert np.mean(draws) == pytest.approx(gap**2, abs=4 * error)
+    assert error < 3e-4  # the plug-in error of calibrated predictions is .03 here
 
 
 @pytest.mark.parametrize("p", [0.8, 0.03], ids=["inner bin", "first bin"])

@@ -8,7 +8,9 @@ from focal_curvature.analysis import summary, tables
 
 
 def main(snakemake):
-    runs = tables.read_verified(Path(snakemake.input.runs), Path(snakemake.input.provenance))
+    runs = summary.flags_as_numbers(
+        tables.read_verified(Path(snakemake.input.runs), Path(snakemake.input.provenance))
+    )
     known = [
         column
         for column in runs.select_dtypes("number")

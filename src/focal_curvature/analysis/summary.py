@@ -36,6 +36,17 @@ PRINTED = {
     },
 }
 
+# What a reader must know of a printed number: the metric's column that flags it, the flag's value
+# that matters, and how to say so.
+FLAGS = {
+    "temperature": ("temperature_at_bound", True, "at a bound"),
+    **{
+        metric: (f"{metric}_converged", False, "not converged")
+        for loss in ("objective", "cross_entropy")
+        for metric in (f"top_eigenvalue_{loss}", f"trace_{loss}")
+    },
+}
+
 
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """Return the mean and Student's t interval of independent values.
@@ -62,6 +73,12 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     return mean, mean - half, mean + half
 
 
+def flags_as_numbers(runs: pd.DataFrame) -> pd.DataFrame:
+    """Give a run table's flags as 0 and 1, NaN where there is none, so that they have means."""
+    flags = [column for column, *_ in FLAGS.values() if column in runs]
+    return runs.assign(**{flag: runs[flag].map({True: 1.0, False: 0.0}) for flag in flags})
+
+
 def by_cell(runs: pd.DataFrame, metrics: Sequence[str], keys: Sequence[str] = CELL) -> pd.DataFrame:
     """Summarise metrics over the completed runs of each cell.
 
@@ -85,7 +102,8 @@ def by_cell(runs: pd.DataFrame, metrics: Sequence[str], keys: Sequence[str] = CE
 def printed(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Lay a summary out for print: a table per title of ``PRINTED``.
 
-    A row per cell, "mean ± half width" per metric, n last.
+    A row per cell, "mean ± half width" per metric with the number of runs that `FLAGS` warns of,
+    n last.
     """
     rows: dict[str, list[dict[str, object]]] = {title: [] for title in PRINTED}
     for (model, objective), group in summary.groupby(["model", "objective"], sort=False):
@@ -95,9 +113,19 @@ def printed(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
             for metric, (heading, factor) in metrics.items():
                 if metric in found.index:
                     mean, high = found.loc[metric, ["mean", "high"]] * factor
-                    row[heading] = plus_minus(mean, high)
+                    row[heading] = plus_minus(mean, high) + _warning(metric, found)
             rows[title].append(row | {"n": int(group["n"].max())})
     return {title: pd.DataFrame(part) for title, part in rows.items()}
+
+
+def _warning(metric: str, found: pd.DataFrame) -> str:
+    """Say how many runs have a flag that matters, given a cell's summary by metric."""
+    column, value, words = FLAGS.get(metric, ("", True, ""))
+    if column not in found.index:
+        return ""
+    share, n = found.loc[column, ["mean", "n"]]
+    runs = round(n * (share if value else 1 - share))
+    return f" ({runs} {words})" if runs else ""
 
 
 def plus_minus(mean: float, high: float) -> str:

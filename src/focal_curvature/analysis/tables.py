@@ -27,8 +27,8 @@ MEASURED = (
         for loss in ("objective", "cross_entropy")
         for name in (
             *("curvature_{}_reason", "top_eigenvalue_{}", "top_eigenvalue_{}_residual"),
-            *("top_eigenvalue_{}_converged", "trace_{}", "trace_{}_stderr", "curvature_{}_seconds"),
-            *("trace_gauss_newton_{}", "adaptive_sharpness_{}"),
+            *("top_eigenvalue_{}_converged", "trace_{}", "trace_{}_stderr", "trace_{}_converged"),
+            *("curvature_{}_seconds", "trace_gauss_newton_{}", "adaptive_sharpness_{}"),
         )
     ),
     *(f"{name}_psi" for name in _SCORES),
@@ -94,6 +94,7 @@ def run_row(
             f"top_eigenvalue_{loss}_converged": eigenvalue["converged"],
             f"trace_{loss}": trace["estimate"],
             f"trace_{loss}_stderr": trace["stderr"],
+            f"trace_{loss}_converged": trace["converged"],
             f"curvature_{loss}_seconds": found["seconds"],
         }
         # None where the model is one that the pass for them cannot take.

@@ -70,6 +70,23 @@ def test_printed_summary_shows_every_measure_of_curvature(runs, tmp_path):
     assert "\\end{tabular}\n\n% Curvature\n\\begin{tabular}" in latex
 
 
+def test_printed_numbers_carry_what_their_runs_are_flagged_for(runs):
+    flagged = runs.assign(
+        temperature=2.0,
+        temperature_at_bound=[True, False, None, False, True],  # None: diverged
+        top_eigenvalue_objective=3.0,
+        top_eigenvalue_objective_converged=[True, True, None, True, False],
+        trace_objective=4.0,
+        trace_objective_converged=None,  # none was requested
+    )
+    known = [*flagged.columns[6:]]
+    table = summary.by_cell(summary.flags_as_numbers(flagged), known)
+    printed = summary.printed(table)
+    assert list(printed["Scores"]["T"]) == ["2 (1 at a bound)", "2", "2 (1 at a bound)"]
+    assert list(printed["Curvature"]["λmax, objective"]) == ["3", "3", "3 (1 not converged)"]
+    assert list(printed["Curvature"]["Trace, objective"]) == ["4", "4", "4"]
+
+
 def test_printed_table_gives_value_unit_and_n(runs):
     printed = summary.printed(summary.by_cell(runs, ["ece"]))["Scores"]
     assert list(printed.columns) == ["Model", "Objective", "ECE (%)", "n"]
@@ -123,7 +140,7 @@ def test_a_penalised_run_is_no_focal_run():
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(there):
-    scalar = {"estimate": 3.0, "stderr": 0.1}
+    scalar = {"estimate": 3.0, "stderr": 0.1, "converged": None}
     found = {
         "status": "completed",
         "reason": None,

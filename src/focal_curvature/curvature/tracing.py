@@ -47,6 +47,10 @@ class _Recorder(TorchDispatchMode):
                 "the model or loss turns a tensor into a Python number, which a recorded graph "
                 "would take for a constant: the engine can't be used, PyHessian can"
             )
+        if func is torch.ops.aten._efficientzerotensor.default:
+            # Tangents of constants: torch 2.11 crashes where one meets a number (mse_loss's second
+            # derivative).
+            func = torch.ops.aten.zeros.default
         out = func(*args, **kwargs)
         if not isinstance(out, Tensor | tuple | list):  # a question about shapes
             return out

@@ -80,7 +80,7 @@ def first_step(results: Path) -> float:
     starts = []
     for file in results.rglob("run.json"):
         record = json.loads(file.read_text())
-        starts.append(file.stat().st_mtime - record["seconds"] * record["trained_together"])
+        starts.append(file.stat().st_mtime - record["seconds"] * len(record["trained_together"]))
     return min(starts)
 
 

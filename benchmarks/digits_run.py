@@ -13,7 +13,7 @@ import yaml
 
 from focal_curvature.data import tensors
 from focal_curvature.runs import Objective, RunSpec
-from focal_curvature.training import deterministic, train, train_stacked
+from focal_curvature.training import deterministic, train
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -35,7 +35,4 @@ if __name__ == "__main__":
     specs = [
         RunSpec("digits", model, factory, {}, objective, int(seed), TRAINING) for seed in seeds
     ]
-    if len(specs) > 1:
-        train_stacked(specs, data, bins=BINS)
-    else:
-        train(specs[0], data, bins=BINS)
+    train(specs, data, bins=BINS)

@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -166,13 +165,18 @@ def bare_loop(
 
 
 def our_loop(
-    model: nn.Module, images: Tensor, labels: Tensor, policy: str, device: str, **training: Any
+    factory: Callable[..., nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    policy: str,
+    **training: Any,
 ) -> Callable[[], None]:
     """Return an epoch of the workflow's loop, its checks for divergence included."""
-    model = model.to(memory_format=torch.channels_last)
     settings = TRAINING | {"batch_size": BATCH, "augmentation": policy, "schedule": "constant"}
     settings |= training
-    spec = RunSpec("benchmark", "model", "", {}, Objective("focal", "", {}), 0, settings)
+    path = f"{factory.__module__}:{factory.__name__}"
+    objective = Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": 2.0})
+    spec = RunSpec("benchmark", "model", path, {}, objective, 0, settings)
     data = tensors.Tensors(
         {"train": tensors.Split(images, labels)},
         10,
@@ -181,10 +185,9 @@ def our_loop(
         [0.5] * images.shape[1],
         [0.25] * images.shape[1],
     )
-    optimizer = loop.SGD(model.parameters(), settings)
+    ours = loop.Training([spec], data, bins=15)
     count = iter(range(10**6))
-    forward = loop.build_forward(model, spec, images.device)
-    return lambda: loop._train_epoch(model, forward, focal(2.0), optimizer, spec, data, next(count))
+    return lambda: ours.train_epoch(next(count))
 
 
 def timed(epoch: Callable[[], None], device: str) -> float:
@@ -213,8 +216,10 @@ def serve(name: str, connection: Connection, arguments: tuple, training: dict[st
     else:
         whole = torch.from_numpy(raw).permute(0, 3, 1, 2).to(device).float().div(255)
         whole, targets = whole.sub(0.5).div(0.25).contiguous(), torch.from_numpy(labels).to(device)
-        made = partial(our_loop, **training) if name == "ours" else bare_loop
-        epoch = made(model, whole, targets, policy, device)
+        if name == "ours":
+            epoch = our_loop(factory, whole, targets, policy, **training)
+        else:
+            epoch = bare_loop(model, whole, targets, policy, device)
     while connection.recv():
         connection.send(timed(epoch, device))
 
@@ -274,8 +279,7 @@ def share_of_peak() -> dict[str, Any]:
     work: dict[str, Callable[[], Any]] = {"matrix product": lambda: factor @ factor}
     flops = {"matrix product": 2 * len(factor) ** 3}
     for precision in ("float32", "bfloat16"):
-        model = resnet20(10, 3, 32)
-        work[precision] = our_loop(model, images, labels, "crop-flip", "cpu", precision=precision)
+        work[precision] = our_loop(resnet20, images, labels, "crop-flip", precision=precision)
         flops[precision] = count * per_image
     rounds = []
     for _ in range(ROUNDS + 1):  # the first one warms up

@@ -268,7 +268,7 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         for place, settings in stacks.items()
         if settings.get("stacked") is True and config["jobs"]["train"] != "cell"
     ]
-    lines += dict.fromkeys(_not_of_one_network(config))
+    lines += dict.fromkeys(_not_plain_steps(config))
     for kind, where in (
         ("models", "models"),
         ("losses", "objectives"),
@@ -305,22 +305,17 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _not_of_one_network(config: Mapping[str, Any]) -> Iterator[str]:
-    """Say where a step that is no plain network's is to be mixed or compiled; may repeat lines."""
+def _not_plain_steps(config: Mapping[str, Any]) -> Iterator[str]:
+    """Say where a regularised step is to be mixed or compiled; may repeat lines."""
     for model, settings in config["models"].items():
         training = config["training"] | settings["training"]
-        others = ["training.stacked: true"] if training.get("stacked") is True else []
-        others += ["regularisers"] if config["regularisers"] else []
         for key, value, spelt, plain in (
             ("precision", "bfloat16", "bfloat16", "float32"),
             ("compile", True, "true", "false"),
         ):
             own = f"models.{model}." if key in settings["training"] else ""
-            if training.get(key) == value and others:
-                yield (
-                    f"{own}training.{key}: {spelt} does not go with {' or '.join(others)}: "
-                    f"take {plain}"
-                )
+            if training.get(key) == value and config["regularisers"]:
+                yield f"{own}training.{key}: {spelt} does not go with regularisers: take {plain}"
 
 
 def _no_such_runs(config: Mapping[str, Any], slugs: list[str]) -> Iterator[str]:

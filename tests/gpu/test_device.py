@@ -19,7 +19,6 @@ from focal_curvature.training import (
     deterministic,
     evaluation,
     train,
-    train_stacked,
 )
 
 pytestmark = pytest.mark.gpu
@@ -64,9 +63,13 @@ def spec(model, seed=0, **training):
     )
 
 
+def alone(run, data, **settings):
+    return train([run], data, **settings)[0]
+
+
 @pytest.mark.parametrize("model", ["small_cnn", "small_resnet"])
 def test_an_epoch_agrees_with_the_cpu(loaded, model):
-    cpu, cuda = (train(spec(model, epochs=1), data, bins=15) for data in loaded.values())
+    cpu, cuda = (alone(spec(model, epochs=1), data, bins=15) for data in loaded.values())
     for name, weight in cpu.weights.items():
         # Seven steps of single precision, each with another order of sums.
         torch.testing.assert_close(cuda.weights[name], weight, rtol=1e-2, atol=1e-3)
@@ -75,8 +78,8 @@ def test_an_epoch_agrees_with_the_cpu(loaded, model):
 
 @pytest.mark.parametrize("training", [MIXED, COMPILED, MIXED | COMPILED], ids=str)
 def test_an_epoch_mixed_or_compiled_agrees_with_the_plain_one_on_the_cpu(loaded, training):
-    plain = train(spec("small_resnet", epochs=1), loaded["cpu"], bins=15)
-    other = train(spec("small_resnet", epochs=1, **training), loaded["cuda"], bins=15)
+    plain = alone(spec("small_resnet", epochs=1), loaded["cpu"], bins=15)
+    other = alone(spec("small_resnet", epochs=1, **training), loaded["cuda"], bins=15)
     assert {n: w.dtype for n, w in other.weights.items()} == {
         n: w.dtype for n, w in plain.weights.items()
     }
@@ -93,7 +96,7 @@ def test_an_epoch_mixed_or_compiled_agrees_with_the_plain_one_on_the_cpu(loaded,
 )
 def test_a_repeated_run_is_bit_identical(loaded, training):
     run = spec("small_resnet", **training)
-    one, two = (train(run, loaded["cuda"], bins=15) for _ in range(2))
+    one, two = (alone(run, loaded["cuda"], bins=15) for _ in range(2))
     assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
 
 
@@ -101,18 +104,18 @@ def test_a_repeated_run_is_bit_identical(loaded, training):
 def test_a_stopped_run_resumes_with_the_same_bits(loaded, tmp_path, training):
     keep = {"checkpoint": tmp_path / "checkpoint.pt", "bins": 15}
     run = spec("small_resnet", **training)
-    undisturbed = train(run, loaded["cuda"], bins=15)
+    undisturbed = alone(run, loaded["cuda"], bins=15)
     with pytest.raises(StoppedError):
-        train(run, loaded["cuda"], stop=lambda: True, **keep)
-    resumed = train(run, loaded["cuda"], **keep)
+        alone(run, loaded["cuda"], stop=lambda: True, **keep)
+    resumed = alone(run, loaded["cuda"], **keep)
     assert resumed.resumed_from == 1
     assert all(torch.equal(resumed.weights[k], v) for k, v in undisturbed.weights.items())
 
 
 def test_stacked_seeds_agree_with_seeds_alone(loaded):
     runs = [spec("small_resnet", seed, epochs=1) for seed in (0, 1)]
-    for run, one in zip(runs, train_stacked(runs, loaded["cuda"], bins=15), strict=True):
-        for name, weight in train(run, loaded["cuda"], bins=15).weights.items():
+    for run, one in zip(runs, train(runs, loaded["cuda"], bins=15), strict=True):
+        for name, weight in alone(run, loaded["cuda"], bins=15).weights.items():
             torch.testing.assert_close(one.weights[name], weight, rtol=1e-2, atol=1e-3)
 
 
@@ -121,7 +124,7 @@ def test_curvature_agrees_with_the_cpu(loaded, model):
     settings = {"estimator": "engine", "dtype": "float64", "tolerance": 1e-4}
     run = spec(model)
     found = []
-    weights = train(run, loaded["cpu"], bins=15).weights
+    weights = alone(run, loaded["cpu"], bins=15).weights
     for name, data in loaded.items():
         net = build_model(run, data, torch.device(name))
         net.load_state_dict(weights)
@@ -136,7 +139,7 @@ def test_curvature_agrees_with_the_cpu(loaded, model):
 def test_memory_of_the_device_is_given_back(loaded):
     held = []
     for _ in range(3):
-        train(spec("small_resnet"), loaded["cuda"], bins=15)
+        alone(spec("small_resnet"), loaded["cuda"], bins=15)
         held.append(torch.cuda.memory_allocated())
     assert held[1] == held[2]
 
@@ -152,7 +155,7 @@ def test_mixed_and_compiled_runs_score_as_plain_ones(loaded):
     for training in ({}, MIXED | COMPILED):
         settings = EXPERIMENT | {"stacked": False, "evaluate_every": 40} | training
         runs = [
-            train(spec("small_resnet", seed, **settings), loaded["cuda"], bins=15).logits["test"]
+            alone(spec("small_resnet", seed, **settings), loaded["cuda"], bins=15).logits["test"]
             for seed in range(5)
         ]
         scores.append([evaluation.scores(torch.from_numpy(r), labels, focal(2), 15) for r in runs])

@@ -175,14 +175,14 @@ MISTAKES = {
         ["trajectory.epochs", "4000", "at most"],
     ),
     "source without size": ("data.source", "somewhere", ["size"]),
-    "mixed precision of a stack": (
+    "mixed precision of a penalty": (
         "training.precision",
         "bfloat16",
-        ["training.precision: bfloat16", "training.stacked: true or regularisers", "float32"],
+        ["training.precision: bfloat16", "with regularisers", "float32"],
     ),
     "a model of its own compiled": (
         "models.small_cnn",
-        {"training": {"compile": True, "stacked": False}},
+        {"training": {"compile": True}},
         ["models.small_cnn.training.compile: true", "with regularisers", "false"],
     ),
     "no such precision": ("training.precision", "float16", ["training.precision", "bfloat16"]),
@@ -221,7 +221,7 @@ def test_each_mistake_is_named_in_one_line(key, value, words):
 
 
 def test_a_plain_network_may_be_mixed_and_compiled():
-    config = changed("training.stacked", False)
+    config = copy.deepcopy(DEFAULT)
     config["training"] |= {"precision": "bfloat16", "compile": True}
     del config["regularisers"]
     found = load(config, SCHEMA)["training"]
@@ -229,7 +229,6 @@ def test_a_plain_network_may_be_mixed_and_compiled():
     # What is only overridden counts for nothing.
     for name in config["models"]:
         config["models"][name] = {"training": {"precision": "float32", "compile": False}}
-    config["training"]["stacked"] = True
     load(config, SCHEMA)
 
 

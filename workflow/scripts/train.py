@@ -27,7 +27,6 @@ from focal_curvature.training import (
     deterministic,
     save_weights,
     train,
-    train_stacked,
 )
 
 
@@ -47,27 +46,20 @@ def main(snakemake):
         for row in zip(made.model, made.history, made.logits, made.run, strict=True)
     ]
     try:
-        alike = specs[0].training
-        # What follows a regularised run's traces takes one network.
-        if len(specs) > 1 and alike["stacked"] and alike.get("trace_samples") is None:
+        if specs[0].training["stacked"]:
             try:
-                train_group(train_stacked, specs, data, files, snakemake, terminated.is_set)
+                train_group(specs, data, files, snakemake, terminated.is_set)
                 return
             except NotStackableError as reason:
                 logging.warning("one seed after the other, not stacked: %s", reason)
-        for spec, own in zip(specs, files, strict=True):
-            trainer = train_alone(traces_along(snakemake.params.following, spec, data))
-            train_group(trainer, [spec], data, [own], snakemake, terminated.is_set)
+        for spec, row in zip(specs, files, strict=True):
+            train_group([spec], data, [row], snakemake, terminated.is_set)
     except StoppedError as stopped:
         logging.warning("%s", stopped)
         sys.exit(job.STOPPED)
 
 
-def train_alone(measure):
-    return lambda specs, data, **settings: [train(specs[0], data, measure=measure, **settings)]
-
-
-def train_group(trainer, specs, data, files, snakemake, stop):
+def train_group(specs, data, files, snakemake, stop):
     """Train runs that share a checkpoint, and write the files of each."""
     started = time.perf_counter()
     folders = [own[0].parent for own in files]
@@ -79,7 +71,7 @@ def train_group(trainer, specs, data, files, snakemake, stop):
     with ExitStack() as locks:
         for folder in folders:
             locks.enter_context(exclusive(folder))
-        outcomes = trainer(
+        outcomes = train(
             specs,
             data,
             bins=bins,
@@ -87,13 +79,14 @@ def train_group(trainer, specs, data, files, snakemake, stop):
             checkpoint_seconds=snakemake.config["jobs"]["checkpoint_seconds"],
             fingerprint=" ".join(map(str, fingerprint)),
             stop=stop,
+            measure=traces_along(snakemake.params.following, specs[0], data),
         )
         about = {
             "device": provenance.device_name(device),
             "threads": snakemake.threads,
             "inputs_sha256": inputs,  # the data and the splits
             "sources_sha256": sources,
-            "trained_together": len(specs),
+            "trained_together": [spec.seed for spec in specs],
             # A run's share of those that were trained in one.
             "seconds": round((time.perf_counter() - started) / len(specs), 3),
             **provenance.collect(),
@@ -132,17 +125,17 @@ def write_run(spec, data, outcome, files, about):
 
 
 def traces_along(following, spec, data):
-    """Return what adds both traces to the history of a run, if it is followed.
+    """Return what adds both traces to the histories of a cell's runs, if they are followed.
 
     Given by name: a run that is not followed does not depend on how curvature is measured.
     """
     if following is None:
-        return lambda *_: {}
+        return None
     traces = resolve(following)
     samples = spec.training["trace_samples"]
     chosen = tensors.subset(data.splits["train"], samples, "training.trace_samples").split
     loss = build_loss(spec.objective)
-    return lambda model, epoch: traces(
+    return lambda spec, model, epoch: traces(
         model, loss, chosen.images, chosen.labels, derive_seed("traces", spec.seed, epoch)
     )
 

@@ -49,24 +49,19 @@ def main(snakemake):
     )
     subset = tensors.subset(data.splits[split], chosen["samples"], "trajectory.samples").split
     rows = []
+    trained = {}  # outcomes by run; seeds that were trained as one are so again, for the same bits
     for model_file, run_file in zip(snakemake.input.model, snakemake.input.run, strict=True):
         run = read_json(Path(run_file))
         verify(Path(model_file), run["sha256"]["model.pt"])
         spec = RunSpec.from_dict(run["spec"])
-        cross_entropy = build_loss(CROSS_ENTROPY)
-        own = cross_entropy if spec.objective.base.is_cross_entropy else build_loss(spec.objective)
-        losses = {"objective": own, "cross_entropy": cross_entropy}
-
-        def measure(model, epoch, spec=spec, losses=losses):
-            if epoch not in chosen["epochs"]:
-                return {}
-            logging.info("%s: curvature after epoch %d", spec.folder, epoch)
-            seed = derive_seed("trajectory", spec.model, spec.seed, epoch)
-            return sharpness(model, losses, subset.images, subset.labels, settings, seed)
-
-        # Evaluating more often changes no weight.
-        every = replace(spec, training=spec.training | {"evaluate_every": 1})
-        outcome = train(every, data, bins=snakemake.params.bins, measure=measure)
+        if spec.folder not in trained:
+            # Evaluating more often changes no weight.
+            every = replace(spec, training=spec.training | {"evaluate_every": 1})
+            specs = [replace(every, seed=seed) for seed in run["trained_together"]]
+            measure = curvature_of(specs[0], subset, chosen, settings)
+            outcomes = train(specs, data, bins=snakemake.params.bins, measure=measure)
+            trained |= {s.folder: one for s, one in zip(specs, outcomes, strict=True)}
+        outcome = trained[spec.folder]
         saved = load_weights(Path(model_file))
         # Those of a diverged run may be NaN.
         same = all(
@@ -86,6 +81,22 @@ def main(snakemake):
         rows += [keys | row for row in outcome.history if row["epoch"] in chosen["epochs"]]
     columns = list(dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)]))
     write_csv(Path(snakemake.output[0]), rows, columns)
+
+
+def curvature_of(spec, subset, chosen, settings):
+    """Return what measures the runs of a cell, at the epochs and of the seeds asked for."""
+    cross_entropy = build_loss(CROSS_ENTROPY)
+    loss = cross_entropy if spec.objective.base.is_cross_entropy else build_loss(spec.objective)
+    losses = {"objective": loss, "cross_entropy": cross_entropy}
+
+    def measure(spec, model, epoch):
+        if epoch not in chosen["epochs"] or spec.seed not in chosen["seeds"]:
+            return {}
+        logging.info("%s: curvature after epoch %d", spec.folder, epoch)
+        seed = derive_seed("trajectory", spec.model, spec.seed, epoch)
+        return sharpness(model, losses, subset.images, subset.labels, settings, seed)
+
+    return measure
 
 
 if "snakemake" in globals():

@@ -2,13 +2,15 @@
 
 ``factory(**parameters)`` returns a callable
 
-    (model, loss, images (N, C, H, W), labels (N,), reduction, generator, step) -> dict of Tensor
+    (networks, loss, images (N, S, ...), labels (S, N), reduction, generators, step) -> dict
 
-that leaves the gradient of the step in every parameter's ``grad`` (empty before), and returns
-detached scalars: ``loss``, the value that was descended on the batch, and whatever else shall be
-averaged over an epoch's steps into its row of the history. ``loss`` gives per-sample losses, which
-``reduction`` ("mean" or "sum") joins; ``generator`` is the only source of random numbers, seeded by
-run and epoch; ``step`` counts from the first step of the run. A method ``stacked`` that does it
-for several runs at once, as `TracePenalty.stacked`, is used where seeds are trained as one. Names
-listed in a file's ``__all__`` can be used in a configuration.
+for S runs that are trained as one, S being 1 for a run alone. ``networks(images)`` gives their
+logits (S, N, K) and ``networks.model`` owns their parameters, of each of which a run has a block
+along the first dimension: see `focal_curvature.training.stack.Stack`. It leaves the gradient of the
+step in every parameter's ``grad`` (empty before), and returns detached tensors (S,): ``loss``, the
+value that was descended on the batch, and whatever else shall be averaged over an epoch's steps
+into a row of the run's history. ``loss`` gives per-sample losses, which ``reduction`` ("mean" or
+"sum") joins; ``generators``, one per run, are the only source of random numbers, seeded by run and
+epoch; ``step`` counts from the first step of the run. Names listed in a file's ``__all__`` can be
+used in a configuration.
 """

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from focal_curvature.regularisers.normalisation import ComposedBatchNorm
+
+if TYPE_CHECKING:
+    from focal_curvature.training.stack import Stack
 
 # (total loss, logits (S N, K), parameters, reduction, S generators) -> an unbiased estimate per run
 Estimates = Callable[[Tensor, Tensor, Sequence[Tensor], str, Sequence[torch.Generator]], Tensor]
@@ -65,12 +69,12 @@ class TracePenalty:
 
     def __call__(
         self,
-        model: nn.Module,
+        networks: Stack,
         loss: nn.Module,
         images: Tensor,
         labels: Tensor,
         reduction: str,
-        generator: torch.Generator,
+        generators: Sequence[torch.Generator],
         step: int,
     ) -> dict[str, Tensor]:
         """Set the gradient of the penalised loss; see `focal_curvature.regularisers`.
@@ -82,59 +86,13 @@ class TracePenalty:
             which may be negative; NaN at a step without a penalty.
         """
         with ComposedBatchNorm():
-            logits = model(images)
-        found = self._descend(model, logits, labels, loss, reduction, [generator], step)
-        return {key: value[0] for key, value in found.items()}
-
-    def stacked(
-        self,
-        stack: Callable[[Tensor], Tensor],
-        model: nn.Module,
-        loss: nn.Module,
-        images: Tensor,
-        labels: Tensor,
-        reduction: str,
-        generators: Sequence[torch.Generator],
-        step: int,
-    ) -> dict[str, Tensor]:
-        """Do the same for S runs at once; their matrices are the blocks of one.
-
-        Parameters
-        ----------
-        stack : callable
-            Maps images (N, S, C, H, W) to logits (S, N, K).
-        model : nn.Module
-            Owner of the parameters, each of which has a block per run along its first dimension.
-        loss, reduction, step
-            As for one run.
-        images, labels : Tensor
-            (N, S, C, H, W) and (S, N).
-        generators : sequence of torch.Generator
-            One per run: the signs that it would draw by itself.
-
-        Returns
-        -------
-        dict
-            As for one run, but (S,).
-        """
-        with ComposedBatchNorm():
-            logits = stack(images).flatten(0, 1)
-        return self._descend(model, logits, labels.flatten(), loss, reduction, generators, step)
-
-    def _descend(
-        self,
-        model: nn.Module,
-        logits: Tensor,
-        labels: Tensor,
-        loss: nn.Module,
-        reduction: str,
-        generators: Sequence[torch.Generator],
-        step: int,
-    ) -> dict[str, Tensor]:
-        totals = getattr(loss(logits, labels).view(len(generators), -1), reduction)(dim=1)
+            logits = networks(images).flatten(0, 1)
+        losses = loss(logits, labels.flatten())
+        totals = getattr(losses.view(networks.size, -1), reduction)(dim=1)
         trace = torch.full_like(totals, math.nan)
         if step % self.every == 0:
-            parameters = [p for p in model.parameters() if p.requires_grad]
+            parameters = [p for p in networks.model.parameters() if p.requires_grad]
+            # The matrices of several runs are the blocks of one.
             traces = [
                 self.estimates(totals.sum(), logits, parameters, reduction, generators)
                 for _ in range(self.probes)

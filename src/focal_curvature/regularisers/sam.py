@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+if TYPE_CHECKING:
+    from focal_curvature.training.stack import Stack
 
 __all__ = ["sam"]
 
@@ -32,12 +37,12 @@ class SharpnessAware:
 
     def __call__(
         self,
-        model: nn.Module,
+        networks: Stack,
         loss: nn.Module,
         images: Tensor,
         labels: Tensor,
         reduction: str,
-        generator: torch.Generator,
+        generators: Sequence[torch.Generator],
         step: int,
     ) -> dict[str, Tensor]:
         """Set the gradient at the perturbed weights; see `focal_curvature.regularisers`.
@@ -48,24 +53,28 @@ class SharpnessAware:
             ``loss`` at the weights themselves, and ``ascent``, how much higher it is at the
             perturbed ones (nats).
         """
+
+        def totals(model: Callable[[Tensor], Tensor]) -> Tensor:
+            losses = loss(networks(images, model).flatten(0, 1), labels.flatten())
+            return getattr(losses.view(networks.size, -1), reduction)(dim=1)
+
+        model = networks.model
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        total = getattr(loss(model(images), labels), reduction)()
-        gradient = torch.autograd.grad(total, list(named.values()))
-        norm = torch.stack([g.norm() for g in gradient]).norm()
-        scale = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+        below = totals(model)
+        gradient = torch.autograd.grad(below.sum(), list(named.values()))
+        norms = networks.norms(gradient)
+        scale = self.radius / norms.clamp(min=torch.finfo(norms.dtype).tiny)
         moved = {
-            name: (p.detach() + scale * g).requires_grad_()
+            name: (p.detach() + networks.scaled(g, scale)).requires_grad_()
             for (name, p), g in zip(named.items(), gradient, strict=True)
         }
         # On copies: batch norm's running statistics count the batch once, at the weights.
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        logits = functional_call(model, moved | buffers, (images,))
-        above = getattr(loss(logits, labels), reduction)()
-        for p, g in zip(
-            named.values(), torch.autograd.grad(above, list(moved.values())), strict=True
-        ):
+        above = totals(lambda x: functional_call(model, moved | buffers, (x,)))
+        gradient = torch.autograd.grad(above.sum(), list(moved.values()))
+        for p, g in zip(named.values(), gradient, strict=True):
             p.grad = g
-        return {"loss": total.detach(), "ascent": (above - total).detach()}
+        return {"loss": below.detach(), "ascent": (above - below).detach()}
 
 
 def sam(radius: float) -> SharpnessAware:

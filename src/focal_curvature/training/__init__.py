@@ -1,9 +1,10 @@
 """Training: a deterministic loop that can be stopped and resumed."""
 
+from focal_curvature.training.build import build_loss, build_model
 from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.devices import choose_device, deterministic
-from focal_curvature.training.loop import Outcome, StoppedError, build_loss, build_model, train
-from focal_curvature.training.stacked import NotStackableError, train_stacked
+from focal_curvature.training.loop import Outcome, StoppedError, train
+from focal_curvature.training.stack import NotStackableError
 
 __all__ = [
     "NotStackableError",
@@ -16,5 +17,4 @@ __all__ = [
     "load_weights",
     "save_weights",
     "train",
-    "train_stacked",
 ]

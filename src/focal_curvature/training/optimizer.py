@@ -41,7 +41,7 @@ class SGD:
         momenta = [self.momenta[i] for i in used]
         sgd(
             [self.parameters[i] for i in used],
-            [self.parameters[i].grad for i in used],
+            [_laid_out(self.parameters[i]) for i in used],
             momenta,
             fused=True,
             lr=learning_rate,
@@ -62,3 +62,11 @@ class SGD:
             None if momentum is None else momentum.to(parameter.device)
             for momentum, parameter in zip(state["momenta"], self.parameters, strict=True)
         ]
+
+
+def _laid_out(parameter: Tensor) -> Tensor:
+    """Return a gradient in its parameter's layout: the fused kernel goes through both as memory."""
+    gradient = parameter.grad
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

@@ -16,6 +16,7 @@ from focal_curvature.regularisers import gauss_newton_trace as gauss_newton
 from focal_curvature.regularisers import hessian_trace as hessian
 from focal_curvature.regularisers.normalisation import ComposedBatchNorm
 from focal_curvature.regularisers.sam import sam
+from focal_curvature.training.stack import Stack
 
 CROSS_ENTROPY = focal(0)
 KINDS = {"hessian": hessian, "gauss_newton": gauss_newton}
@@ -187,10 +188,16 @@ def test_a_saturated_net_has_finite_gradients(kind, problem):
     assert all(g.isfinite().all() for g in gradient)
 
 
+def step_of(regulariser, model, loss, inputs, labels, draws=None, step=0):
+    """Take a step of one network by itself."""
+    rest = ("mean", [draws], step)
+    return regulariser(Stack([model]), loss, inputs[:, None], labels[None], *rest)
+
+
 def gradient_of(regulariser, problem, step=0, seed=0):
     model, inputs, labels = problem
     model.zero_grad()
-    found = regulariser(model, CROSS_ENTROPY, inputs, labels, "mean", generator(seed), step)
+    found = step_of(regulariser, model, CROSS_ENTROPY, inputs, labels, generator(seed), step)
     return flat(p.grad for p in model.parameters()), found
 
 
@@ -224,7 +231,7 @@ def test_probes_are_averaged(problem):
     for _ in range(4):
         model, inputs, labels = problem
         model.zero_grad()
-        hessian.hessian_trace(1)(model, CROSS_ENTROPY, inputs, labels, "mean", draws, 0)
+        step_of(hessian.hessian_trace(1), model, CROSS_ENTROPY, inputs, labels, draws)
         singles.append(flat(p.grad for p in model.parameters()))
     together, _ = gradient_of(hessian.hessian_trace(1, probes=4), problem)
     torch.testing.assert_close(together, torch.stack(singles).mean(0))
@@ -245,8 +252,8 @@ class Quadratic(nn.Module):
 def test_sam_on_a_quadratic_is_its_closed_form():
     model = Quadratic()
     w, a = model.w.detach().clone(), model.a
-    x = torch.zeros(4, 1, dtype=torch.float64)
-    found = sam(0.1)(model, lambda z, _: z[:, 0], x, None, "mean", None, 0)
+    batch = (lambda z, _: z[:, 0], torch.zeros(4, 1, dtype=torch.float64), torch.zeros(4))
+    found = step_of(sam(0.1), model, *batch)
     ascent = w + 0.1 * a * w / (a * w).norm()
     torch.testing.assert_close(model.w.grad, a * ascent)
     assert found["loss"].item() == pytest.approx(float(a @ w.square() / 2))
@@ -254,7 +261,7 @@ def test_sam_on_a_quadratic_is_its_closed_form():
     assert torch.equal(model.w, w)
     with torch.no_grad():
         model.w.zero_()
-    sam(0.1)(model, lambda z, _: z[:, 0], x, None, "mean", None, 0)
+    step_of(sam(0.1), model, *batch)
     assert torch.equal(model.w.grad, torch.zeros(2, dtype=torch.float64))
 
 

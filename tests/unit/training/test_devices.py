@@ -8,7 +8,8 @@ import sys
 import torch
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.training import deterministic
-from focal_curvature.training.loop import build_forward
+from focal_curvature.training.build import build_forward
+from focal_curvature.training.stack import Stack
 
 deterministic(1)
 assert torch.are_deterministic_algorithms_enabled()
@@ -16,7 +17,7 @@ assert "torch._dynamo" not in sys.modules, "the compiler was imported"
 
 settings = {"precision": "float32", "compile": True}
 spec = RunSpec("d", "m", "", {}, Objective("focal", "", {}), 0, settings)
-build_forward(torch.nn.Linear(2, 2), spec, torch.device("cpu"))
+build_forward(Stack([torch.nn.Linear(2, 2)]), spec, torch.device("cpu"))
 assert torch._inductor.config.deterministic, "the compiler was not told"
 """
 

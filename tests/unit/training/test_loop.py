@@ -12,19 +12,12 @@ from focal_curvature.curvature.tracking import traces
 from focal_curvature.data import tensors
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, Regulariser, RunSpec
-from focal_curvature.training import (
-    NotStackableError,
-    StoppedError,
-    build_model,
-    loop,
-    stacked,
-    train,
-    train_stacked,
-)
+from focal_curvature.training import StoppedError, build, build_model, loop, train
 from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.evaluation import logits_of
 from focal_curvature.training.optimizer import SGD
 from focal_curvature.training.schedule import learning_rate
+from focal_curvature.training.stack import stack
 
 SETTINGS = {
     "epochs": 4,
@@ -59,6 +52,11 @@ def spec(model="small_resnet", gamma=2.0, seed=0, regulariser=None, **training):
     )
 
 
+def alone(run, data, **settings):
+    """Train one run by itself."""
+    return train([run], data, bins=15, **settings)[0]
+
+
 def regularised(name, **parameters):
     return Regulariser(name, f"focal_curvature.regularisers.{name}:{name}", parameters)
 
@@ -77,14 +75,14 @@ def same(one, two):
 
 @pytest.mark.parametrize("augmentation", ["none", "crop-flip"])
 def test_a_repeated_run_is_bit_identical(data, augmentation):
-    one, two = (train(spec(augmentation=augmentation), data, bins=15) for _ in range(2))
+    one, two = (alone(spec(augmentation=augmentation), data) for _ in range(2))
     assert same(one.weights, two.weights)
     assert one.history == two.history
     assert (one.logits["test"] == two.logits["test"]).all()
 
 
 def test_another_seed_is_another_run(data):
-    one, two = (train(spec(seed=s), data, bins=15) for s in (0, 1))
+    one, two = (alone(spec(seed=s), data) for s in (0, 1))
     assert not same(one.weights, two.weights)
 
 
@@ -102,7 +100,7 @@ def test_building_a_model_leaves_the_global_generator_alone(data):
 
 
 def test_training_learns_and_records_every_epoch(data):
-    outcome = train(spec("small_cnn", gamma=0, epochs=40), data, bins=15)
+    outcome = alone(spec("small_cnn", gamma=0, epochs=40), data)
     assert outcome.status == "completed"
     assert [row["epoch"] for row in outcome.history] == list(range(1, 41))
     first, last = outcome.history[0], outcome.history[-1]
@@ -127,7 +125,7 @@ def test_where_memory_ends_in_building_a_model_or_loading_its_images_it_says_wha
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(loop, "resolve", lambda _: full)
+    monkeypatch.setattr(build, "resolve", lambda _: full)
     with pytest.raises(MemoryError, match=r"make it smaller \(models\.small_cnn\.arguments\)"):
         build_model(spec("small_cnn"), data, torch.device("cpu"))
     monkeypatch.setattr(tensors, "Split", full)
@@ -142,9 +140,9 @@ def test_parameters_that_a_factory_refuses_are_named(data):
         {"epsilon": 5},
     )
     with pytest.raises(ValueError, match=r"objectives\.label_smoothing: epsilon must be"):
-        train(replace(spec(), objective=smoothing), data, bins=15)
+        alone(replace(spec(), objective=smoothing), data)
     with pytest.raises(ValueError, match=r"regularisers\.sam: radius must be"):
-        train(spec(gamma=0, regulariser=regularised("sam", radius=-1)), data, bins=15)
+        alone(spec(gamma=0, regulariser=regularised("sam", radius=-1)), data)
 
 
 class StopError(Exception):
@@ -154,21 +152,21 @@ class StopError(Exception):
 @pytest.mark.parametrize("name", [None, *REGULARISERS])
 def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monkeypatch, name):
     run = spec(gamma=0, regulariser=REGULARISERS[name]) if name else spec()
-    undisturbed = train(run, data, bins=15)
+    undisturbed = alone(run, data)
     checkpoint = tmp_path / "checkpoint.pt"
-    real = loop._train_epoch
+    real = loop.Training.train_epoch
 
     def stop_in_epoch_2(*args):
         if args[-1] == 2:
             raise StopError
         return real(*args)
 
-    monkeypatch.setattr(loop, "_train_epoch", stop_in_epoch_2)
+    monkeypatch.setattr(loop.Training, "train_epoch", stop_in_epoch_2)
     keep = {"checkpoint": checkpoint, "checkpoint_seconds": 0, "fingerprint": "a"}
     with pytest.raises(StopError):
-        train(run, data, bins=15, **keep)
-    monkeypatch.setattr(loop, "_train_epoch", real)
-    resumed = train(run, data, bins=15, **keep)
+        alone(run, data, **keep)
+    monkeypatch.setattr(loop.Training, "train_epoch", real)
+    resumed = alone(run, data, **keep)
     assert resumed.resumed_from == 2
     assert same(resumed.weights, undisturbed.weights)
     assert resumed.history == undisturbed.history
@@ -179,9 +177,9 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monke
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_a_regulariser_changes_the_weights_and_says_what_it_saw(data, name):
     run = spec(gamma=0, regulariser=REGULARISERS[name], epochs=1)
-    outcome = train(run, data, bins=15)
+    outcome = alone(run, data)
     assert outcome.status == "completed"
-    assert not same(outcome.weights, train(spec(gamma=0, epochs=1), data, bins=15).weights)
+    assert not same(outcome.weights, alone(spec(gamma=0, epochs=1), data).weights)
     reported = "ascent" if name == "sam" else "penalised_trace"
     values = [row[reported] for row in outcome.history]
     assert all(math.isfinite(value) and value != 0 for value in values)
@@ -192,8 +190,8 @@ def test_a_regulariser_changes_the_weights_and_says_what_it_saw(data, name):
 def test_a_vanishing_penalty_leaves_images_and_batches_as_they_were(data):
     tiny = regularised("gauss_newton_trace", strength=1e-12)
     settings = {"epochs": 1, "augmentation": "crop-flip", "momentum": 0.0}
-    plain = train(spec("small_cnn", gamma=0, **settings), data, bins=15)
-    found = train(spec("small_cnn", gamma=0, regulariser=tiny, **settings), data, bins=15)
+    plain = alone(spec("small_cnn", gamma=0, **settings), data)
+    found = alone(spec("small_cnn", gamma=0, regulariser=tiny, **settings), data)
     for name, weight in plain.weights.items():
         torch.testing.assert_close(found.weights[name], weight, rtol=1e-5, atol=1e-6)
 
@@ -202,11 +200,10 @@ def test_a_strong_penalty_lowers_its_trace(data):
     strong = regularised("gauss_newton_trace", strength=0.1)
     ends = []
     for regulariser in (None, strong):
-        last = train(
+        last = alone(
             spec("small_cnn", gamma=0, regulariser=regulariser, epochs=20, evaluate_every=20),
             data,
-            bins=15,
-            measure=lambda model, epoch: traces(
+            measure=lambda _, model, epoch: traces(
                 model, focal(0), data.splits["train"].images, data.splits["train"].labels, epoch
             ),
         ).history[-1]
@@ -218,7 +215,7 @@ def test_a_strong_penalty_lowers_its_trace(data):
 
 def test_a_run_blown_up_by_its_penalty_names_the_penalty(data):
     wild = regularised("hessian_trace", strength=1e12)
-    outcome = train(spec(gamma=0, regulariser=wild), data, bins=15)
+    outcome = alone(spec(gamma=0, regulariser=wild), data)
     assert outcome.status == "diverged"
     assert "lower regularisers.hessian_trace" in outcome.reason
 
@@ -229,15 +226,15 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_not_used(data, tmp_path
     save_weights(checkpoint, {"fingerprint": "other", "epoch": 3})
     if content == "damaged":
         checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    outcome = train(spec(), data, bins=15, checkpoint=checkpoint, fingerprint="mine")
+    outcome = alone(spec(), data, checkpoint=checkpoint, fingerprint="mine")
     assert outcome.resumed_from == 0
     told = [line for line in caplog.messages if "training starts anew" in line]
     assert len(told) == (content == "damaged")
-    assert same(outcome.weights, train(spec(), data, bins=15).weights)
+    assert same(outcome.weights, alone(spec(), data).weights)
 
 
 def test_divergence_is_an_outcome_that_names_epoch_step_and_remedy(data):
-    outcome = train(spec("small_cnn", gamma=0, learning_rate=1e8), data, bins=15)
+    outcome = alone(spec("small_cnn", gamma=0, learning_rate=1e8), data)
     assert outcome.status == "diverged"
     assert "epoch 1, step" in outcome.reason
     assert "training.learning_rate" in outcome.reason
@@ -246,17 +243,16 @@ def test_divergence_is_an_outcome_that_names_epoch_step_and_remedy(data):
 
 def test_weight_decay_shrinks_and_clipping_bounds_the_first_step(data):
     plain, decayed = (
-        train(spec("small_cnn", epochs=1, schedule="constant", weight_decay=w), data, bins=15)
+        alone(spec("small_cnn", epochs=1, schedule="constant", weight_decay=w), data)
         for w in (0.0, 1.0)
     )
     norm = [sum(v.norm() ** 2 for v in o.weights.values()).sqrt() for o in (plain, decayed)]
     assert norm[1] < norm[0]
     start = build_model(spec("small_cnn"), data, torch.device("cpu")).state_dict()
     one_step = {"epochs": 1, "batch_size": 60, "momentum": 0.0, "weight_decay": 0.0}
-    clipped = train(
+    clipped = alone(
         spec("small_cnn", **one_step, schedule="constant", learning_rate=1.0, clip_norm=0.01),
         data,
-        bins=15,
     )
     moved = torch.cat([(clipped.weights[k] - start[k]).flatten() for k in start]).norm().item()
     assert moved == pytest.approx(0.01, rel=1e-3)
@@ -264,10 +260,8 @@ def test_weight_decay_shrinks_and_clipping_bounds_the_first_step(data):
 
 def test_summed_loss_is_the_mean_loss_with_a_larger_step(data):
     one_step = {"epochs": 1, "batch_size": 60, "momentum": 0.0, "weight_decay": 0.0}
-    mean = train(spec("small_cnn", **one_step, learning_rate=0.06), data, bins=15)
-    summed = train(
-        spec("small_cnn", **one_step, learning_rate=0.001, reduction="sum"), data, bins=15
-    )
+    mean = alone(spec("small_cnn", **one_step, learning_rate=0.06), data)
+    summed = alone(spec("small_cnn", **one_step, learning_rate=0.001, reduction="sum"), data)
     for name, weight in mean.weights.items():
         torch.testing.assert_close(weight, summed.weights[name], rtol=1e-4, atol=1e-6)
 
@@ -304,7 +298,7 @@ def test_weights_on_disk_are_the_same_bytes_and_never_a_pickle(tmp_path, capsys)
 
 
 def test_history_scores_are_fractions_of_the_split(data):
-    row = train(spec(epochs=1), data, bins=15).history[0]
+    row = alone(spec(epochs=1), data).history[0]
     for key in ("accuracy", "mean_confidence", "ece"):
         assert 0 <= row[f"validation_{key}"] <= 1
     assert math.isfinite(row["validation_loss"])
@@ -334,9 +328,24 @@ def test_steps_are_those_of_torch_to_the_bit(momentum, nesterov):
     assert all(p.grad is None for p in ours)
 
 
+def test_a_step_does_not_depend_on_how_a_gradient_lies_in_memory():
+    settings = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
+    torch.manual_seed(0)
+    weight, gradient = torch.randn(2, 4, 3, 2, 2)
+    ends = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        p = weight.clone(memory_format=layout).requires_grad_()
+        optimizer = SGD([p], settings)
+        for other in (torch.contiguous_format, torch.channels_last):
+            p.grad = gradient.clone(memory_format=other)
+            optimizer.step(0.1)
+        ends.append(p.detach().contiguous())
+    assert torch.equal(*ends)
+
+
 @pytest.mark.parametrize("model", ["small_cnn", "small_resnet"])
 def test_mixed_precision_is_of_the_step_alone(data, model):
-    plain, mixed = (train(spec(model, precision=p), data, bins=15) for p in ("float32", "bfloat16"))
+    plain, mixed = (alone(spec(model, precision=p), data) for p in ("float32", "bfloat16"))
     assert {name: value.dtype for name, value in mixed.weights.items()} == {
         name: value.dtype for name, value in plain.weights.items()
     }
@@ -355,8 +364,10 @@ def test_mixed_precision_is_of_the_step_alone(data, model):
 def test_the_loss_of_a_mixed_step_is_of_float32_logits(data):
     images, cpu = data.splits["train"].images, torch.device("cpu")
     model = build_model(spec("small_cnn"), data, cpu)
-    assert loop.build_forward(model, spec("small_cnn"), cpu) is model
-    logits = loop.build_forward(model, spec("small_cnn", precision="bfloat16"), cpu)(images)
+    networks = stack([model], images)
+    assert build.build_forward(networks, spec("small_cnn"), cpu) is networks
+    mixed = build.build_forward(networks, spec("small_cnn", precision="bfloat16"), cpu)
+    logits = mixed(images[:, None])[0]
     expected = model(images)
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, expected)
@@ -365,11 +376,11 @@ def test_the_loss_of_a_mixed_step_is_of_float32_logits(data):
 
 def resumes(run, data, tmp_path):
     """Train in one go and in two; return the former after holding the latter against it."""
-    keep = {"checkpoint": tmp_path / "checkpoint.pt", "bins": 15}
-    undisturbed = train(run, data, bins=15)
+    keep = {"checkpoint": tmp_path / "checkpoint.pt"}
+    undisturbed = alone(run, data)
     with pytest.raises(StoppedError):
-        train(run, data, stop=lambda: True, **keep)
-    resumed = train(run, data, **keep)
+        alone(run, data, stop=lambda: True, **keep)
+    resumed = alone(run, data, **keep)
     assert resumed.resumed_from == 1
     assert same(resumed.weights, undisturbed.weights)
     assert resumed.history == undisturbed.history
@@ -396,7 +407,7 @@ def test_a_compiled_run_is_the_plain_one_up_to_rounding_and_resumes(data, tmp_pa
     quick = {"compile_threads": 1, "cpp_cache_precompile_headers": False, "cpp.vec_isa_ok": True}
     with config.patch(quick):
         compiled = resumes(compiled_mlp(8), data, tmp_path)
-    plain = train(compiled_mlp(8, compile=False), data, bins=15)
+    plain = alone(compiled_mlp(8, compile=False), data)
     assert compiled.weights.keys() == plain.weights.keys()
     for one, two in zip(compiled.history, plain.history, strict=True):
         assert one == pytest.approx(two, rel=1e-4)
@@ -407,7 +418,7 @@ def test_a_machine_that_cannot_compile_is_told_the_setting(data):
 
     none = {"cpp.cxx": (None, "no-such-compiler"), "force_disable_caches": True}
     with config.patch(none), pytest.raises(ValueError, match=r"compile: true .*to false") as caught:
-        train(compiled_mlp(4), data, bins=15)
+        alone(compiled_mlp(4), data)
     assert str(caught.value).startswith("training.compile: true is not possible here")
     assert "\n" not in str(caught.value)
 
@@ -415,19 +426,13 @@ def test_a_machine_that_cannot_compile_is_told_the_setting(data):
 @pytest.mark.parametrize("setting", [{"precision": "bfloat16"}, {"compile": True}])
 def test_no_step_but_a_plain_networks_is_mixed_or_compiled(data, setting):
     with pytest.raises(ValueError, match=r"regularisers\.sam: needs training\.precision: float32"):
-        train(spec(gamma=0, regulariser=REGULARISERS["sam"], **setting), data, bins=15)
-    with pytest.raises(NotStackableError, match="one network at a time"):
-        train_stacked([spec(**setting)], data, bins=15)
+        alone(spec(gamma=0, regulariser=REGULARISERS["sam"], **setting), data)
 
 
-@pytest.mark.parametrize("trainer", [train, lambda run, *a, **k: train_stacked([run], *a, **k)])
-def test_the_log_tells_the_epoch_done_and_the_epoch_of_the_scores(
-    data, caplog, monkeypatch, trainer
-):
+def test_the_log_tells_the_epoch_done_and_the_epoch_of_the_scores(data, caplog, monkeypatch):
     monkeypatch.setattr(loop, "LOG_SECONDS", -1)
-    monkeypatch.setattr(stacked, "LOG_SECONDS", -1)
     with caplog.at_level(logging.INFO, logger="focal_curvature"):
-        trainer(spec("small_cnn", epochs=4, evaluate_every=2), data, bins=15)
+        alone(spec("small_cnn", epochs=4, evaluate_every=2), data)
     lines = [message.partition(": ")[2] for message in caplog.messages]
     heads = ["epoch 1 of 4", "epoch 2 of 4", "epoch 3 of 4, scores of epoch 2", "epoch 4 of 4"]
     assert [line.partition(":")[0] for line in lines] == heads

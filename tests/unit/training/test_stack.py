@@ -12,8 +12,8 @@ from focal_curvature.models.cifar_resnet import resnet20
 from focal_curvature.models.small_cnn import small_cnn
 from focal_curvature.registry import names, resolve
 from focal_curvature.runs import Objective, Regulariser, RunSpec
-from focal_curvature.training import NotStackableError, StoppedError, stacked, train, train_stacked
-from focal_curvature.training.stacked import stack
+from focal_curvature.training import NotStackableError, StoppedError, loop, train
+from focal_curvature.training.stack import stack
 
 SETTINGS = {
     "epochs": 2,
@@ -74,9 +74,9 @@ def close(one, two, tolerance):
     ids=["plain", "augmented", "clipped"],
 )
 def test_each_run_is_what_it_is_alone(exact, model, training):
-    together = train_stacked(specs(model, **training), exact, bins=15)
+    together = train(specs(model, **training), exact, bins=15)
     for spec, one in zip(specs(model, **training), together, strict=True):
-        alone = train(spec, exact, bins=15)
+        alone = train([spec], exact, bins=15)[0]
         assert (one.status, one.parameters) == (alone.status, alone.parameters)
         close(one.weights, alone.weights, 1e-9)
         for split, logits in alone.logits.items():
@@ -96,32 +96,30 @@ def regularised(name, **parameters):
         ("small_resnet", "gauss_newton_trace", {"probes": 2, "every": 3}),
         ("small_cnn", "hessian_trace", {}),
         ("small_cnn", "gauss_newton_trace", {}),
+        ("small_resnet", "sam", {}),
+        ("small_cnn", "sam", {}),
     ],
 )
 def test_each_penalised_run_is_what_it_is_alone(exact, model, name, parameters):
-    chosen = {"regulariser": regularised(name, strength=0.01, **parameters), "gamma": 0}
+    size = {"radius" if name == "sam" else "strength": 0.01}
+    chosen = {"regulariser": regularised(name, **size, **parameters), "gamma": 0}
     runs = specs(model, seeds=(0, 3), **chosen)
-    for spec, one in zip(runs, train_stacked(runs, exact, bins=15), strict=True):
-        alone = train(spec, exact, bins=15)
+    for spec, one in zip(runs, train(runs, exact, bins=15), strict=True):
+        alone = train([spec], exact, bins=15)[0]
         close(one.weights, alone.weights, 1e-9)
         for mine, theirs in zip(one.history, alone.history, strict=True):
             assert mine == pytest.approx(theirs, rel=1e-7)
-            assert mine["penalised_trace"] != 0
-
-
-def test_a_regulariser_that_takes_one_network_is_not_stacked(data):
-    with pytest.raises(NotStackableError, match="takes one network's gradient"):
-        train_stacked(specs(regulariser=regularised("sam", radius=0.05)), data, bins=15)
+            assert mine["ascent" if name == "sam" else "penalised_trace"] != 0
 
 
 def test_in_single_precision_it_agrees_at_first(data):
-    outcomes = train_stacked(specs(epochs=1), data, bins=15)
+    outcomes = train(specs(epochs=1), data, bins=15)
     for spec, one in zip(specs(epochs=1), outcomes, strict=True):
-        close(one.weights, train(spec, data, bins=15).weights, 1e-3)
+        close(one.weights, train([spec], data, bins=15)[0].weights, 1e-3)
 
 
 def test_a_repeated_stack_is_bit_identical(data):
-    one, two = (train_stacked(specs(), data, bins=15) for _ in range(2))
+    one, two = (train(specs(), data, bins=15) for _ in range(2))
     for a, b in zip(one, two, strict=True):
         assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
         assert a.history == b.history
@@ -129,10 +127,10 @@ def test_a_repeated_stack_is_bit_identical(data):
 
 def test_a_stopped_stack_resumes_and_ends_with_the_same_bits(data, tmp_path):
     keep = {"checkpoint": tmp_path / "checkpoint.pt", "fingerprint": "a", "bins": 15}
-    undisturbed = train_stacked(specs(), data, bins=15)
+    undisturbed = train(specs(), data, bins=15)
     with pytest.raises(StoppedError, match=r"small_resnet/focal-2: stopped after epoch 1 of 2"):
-        train_stacked(specs(), data, stop=lambda: True, **keep)
-    resumed = train_stacked(specs(), data, **keep)
+        train(specs(), data, stop=lambda: True, **keep)
+    resumed = train(specs(), data, **keep)
     for a, b in zip(resumed, undisturbed, strict=True):
         assert a.resumed_from == 1
         assert all(torch.equal(a.weights[name], b.weights[name]) for name in a.weights)
@@ -142,28 +140,28 @@ def test_a_stopped_stack_resumes_and_ends_with_the_same_bits(data, tmp_path):
 
 def spoil(monkeypatch, run, epoch):
     """Put a NaN into one run's weights before an epoch, as an overflow would."""
-    real = stacked._train_epoch
+    real = loop.Training.train_epoch
 
-    def train_epoch(whole, *arguments):
-        if arguments[-1] == epoch:
+    def train_epoch(training, at):
+        if at == epoch:
             with torch.no_grad():
-                whole.model[-1].weight[run, 0, 0] = torch.nan
-        return real(whole, *arguments)
+                training.networks.model[-1].weight[run, 0, 0] = torch.nan
+        return real(training, at)
 
-    monkeypatch.setattr(stacked, "_train_epoch", train_epoch)
+    monkeypatch.setattr(loop.Training, "train_epoch", train_epoch)
 
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_run_that_diverges_leaves_the_others_alone(data, tmp_path, monkeypatch, resume):
     three = specs("small_cnn", epochs=3)
-    undisturbed = train_stacked(three, data, bins=15)
+    undisturbed = train(three, data, bins=15)
     spoil(monkeypatch, 1, 1)
     keep = {"checkpoint": tmp_path / "checkpoint.pt"} if resume else {}
     if resume:
         for _ in range(2):
             with pytest.raises(StoppedError):
-                train_stacked(three, data, bins=15, stop=lambda: True, **keep)
-    first, lost, last = train_stacked(three, data, bins=15, **keep)
+                train(three, data, bins=15, stop=lambda: True, **keep)
+    first, lost, last = train(three, data, bins=15, **keep)
     assert lost.status == "diverged"
     assert "loss nan in epoch 2, step 1 of 4" in lost.reason
     assert len(lost.history) == 1
@@ -174,7 +172,7 @@ def test_a_run_that_diverges_leaves_the_others_alone(data, tmp_path, monkeypatch
 
 
 def test_where_all_diverge_nothing_is_left_to_train(data):
-    outcomes = train_stacked(specs("small_cnn", gamma=0, learning_rate=1e8), data, bins=15)
+    outcomes = train(specs("small_cnn", gamma=0, learning_rate=1e8), data, bins=15)
     assert [o.status for o in outcomes] == ["diverged"] * 3
     assert all("epoch 1, step" in o.reason for o in outcomes)
 
@@ -233,6 +231,29 @@ def test_what_cannot_be_stacked_is_refused(data, build, words):
     models = [build() for _ in range(2)]
     with pytest.raises(NotStackableError, match=words):
         stack(models, data.splits["train"].images)
+
+
+def test_several_runs_are_measured_along_training_each_by_itself(exact):
+    def measure(run, model, epoch):
+        model.eval()
+        with torch.no_grad():
+            logits = model(exact.splits["validation"].images)
+        nll = F.cross_entropy(logits, exact.splits["validation"].labels).item()
+        return {"measured": nll, "seed": run.seed, "at": epoch}
+
+    settings = {"epochs": 3, "evaluate_every": 2}
+    runs = specs(**settings)
+    for spec, one in zip(runs, train(runs, exact, bins=15, measure=measure), strict=True):
+        assert [(row["seed"], row["at"]) for row in one.history] == [(spec.seed, 2), (spec.seed, 3)]
+        for row in one.history:
+            assert row["measured"] == pytest.approx(row["validation_nll"], rel=1e-9)
+        close(one.weights, train([spec], exact, bins=15)[0].weights, 1e-9)
+
+
+def test_a_mixed_stack_is_each_mixed_run_up_to_rounding(data):
+    runs = specs("small_cnn", epochs=1, precision="bfloat16")
+    for spec, one in zip(runs, train(runs, data, bins=15), strict=True):
+        close(one.weights, train([spec], data, bins=15)[0].weights, 0.02)
 
 
 @pytest.mark.parametrize("name", ["lenet", "mlp"])

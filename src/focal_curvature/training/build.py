@@ -1,0 +1,119 @@
+"""What a run is made of, from its specification: model, loss, regulariser, forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from focal_curvature.data.tensors import Tensors
+from focal_curvature.memory import advise, out_of_memory
+from focal_curvature.registry import resolve
+from focal_curvature.runs import Objective, Regulariser, RunSpec
+from focal_curvature.seeds import derive_seed
+from focal_curvature.training.stack import Stack
+
+
+def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Module:
+    """Build a run's model with its initial weights.
+
+    The weights depend on the model and the seed, not on the objective: objectives are compared
+    from the same start.
+
+    Raises
+    ------
+    ValueError
+        If the factory fails on the arguments in the configuration.
+    MemoryError
+        If memory runs out.
+    """
+    factory, arguments = resolve(spec.model_factory), spec.model_arguments
+    place = f"models.{spec.model}.arguments"
+    with (
+        advise(f"out of memory while building {spec.model}: make it smaller ({place})"),
+        torch.random.fork_rng(),
+    ):
+        torch.manual_seed(derive_seed("weights", spec.model_factory, arguments, spec.seed))
+        try:
+            model = factory(tensors.classes, tensors.channels, tensors.size, **arguments)
+        except Exception as error:  # whatever a layer raises that is given another type or size
+            if out_of_memory(error) or not arguments:
+                raise
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"{place}: {arguments} give no model: {reason}") from error
+        return model.to(device)
+
+
+def build_loss(objective: Objective) -> nn.Module:
+    """Build an objective's per-sample loss."""
+    return _build("objectives", objective)
+
+
+def build_regulariser(objective: Objective) -> Callable[..., dict[str, Tensor]] | None:
+    """Build what replaces the plain gradient; see `focal_curvature.regularisers`."""
+    added = objective.regulariser
+    return _build("regularisers", added) if added else None
+
+
+def _build(section: str, part: Objective | Regulariser) -> Any:
+    """Call a factory with its parameters; what it refuses is told with its key."""
+    try:
+        return resolve(part.factory)(**part.parameters)
+    except ValueError as error:
+        raise ValueError(f"{section}.{part.name}: {error}") from error
+
+
+def build_forward(
+    networks: Stack, spec: RunSpec, device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Return a training step's forward pass: images (N, S, ...) to logits (S, N, K), their dtype.
+
+    As ``training.precision`` and ``training.compile`` say; the model itself stays plain, for
+    evaluation, checkpoints and what is measured. Weights, gradients of weights, running statistics
+    and the loss stay in float32.
+
+    Raises
+    ------
+    ValueError
+        If the objective has a regulariser, whose step is neither mixed nor compiled; at the first
+        call, if this machine cannot compile.
+    """
+    settings = spec.training
+    mixed = settings["precision"] == "bfloat16"
+    if not mixed and not settings["compile"]:
+        return networks
+    if spec.objective.regulariser:
+        raise ValueError(
+            f"regularisers.{spec.objective.regulariser.name}: needs training.precision: float32 "
+            "and training.compile: false"
+        )
+    model = networks.model
+    if settings["compile"]:
+        # Tells the compiler too, which `deterministic` does not.
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
+        # Not for dynamic shapes: an epoch has two sizes of batches at most, compiled for each.
+        model = torch.compile(model, dynamic=False)
+
+    def forward(images: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            return networks(images, model).to(images.dtype)
+
+    return _advise_not_to_compile(forward) if settings["compile"] else forward
+
+
+def _advise_not_to_compile(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    from torch._dynamo.exc import TorchDynamoException  # seconds, which others need not pay
+
+    def advised(images: Tensor) -> Tensor:
+        try:
+            return forward(images)
+        except TorchDynamoException as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(
+                f"training.compile: true is not possible here ({reason}): set it to false, or "
+                "give torch.compile what it asks for (a C++ compiler, on a GPU Triton as well)"
+            ) from error
+
+    return advised

@@ -136,3 +136,34 @@ def sha256(file: Path) -> str:
     """Return the SHA-256 of a file's content, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[tuple[Path, bool]]:
+    """Yield every path below a folder and whether it is a folder.
+
+    Links are followed, but to a folder that they are in. ``above`` are the real paths passed.
+    """
+    above = (*above, folder.resolve())
+    for path in sorted(folder.iterdir()):
+        is_folder = path.is_dir()
+        yield path, is_folder
+        if is_folder and not any(passed.is_relative_to(path.resolve()) for passed in above):
+            yield from walk(path, above)
+
+
+def listing(source: Path) -> str:
+    """Return a hash of what a file, or a tree of them, looks like from outside.
+
+    It changes when a file is added, removed, renamed, replaced or written again.
+
+    Returns
+    -------
+    str
+        SHA-256 of names, sizes and times of change, links followed.
+    """
+    digest = hashlib.sha256()
+    paths = (path for path, folder in walk(source) if not folder) if source.is_dir() else [source]
+    for path in paths:
+        about = path.stat() if path.exists() else path.lstat()
+        digest.update(os.fsencode(f"{path}\0{about.st_size}\0{about.st_mtime_ns}\0"))
+    return digest.hexdigest()

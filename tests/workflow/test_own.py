@@ -102,6 +102,22 @@ def test_own_images_model_and_loss_and_a_run_that_diverges(checkout_factory):
     assert planned["train"] == 4
 
 
+def test_a_changed_folder_of_images_is_read_again(checkout_factory):
+    checkout = checkout_factory()
+    archive = checkout.folder / "mine.tar.gz"
+    image_archive(archive)
+    with tarfile.open(archive) as tar:
+        tar.extractall(checkout.folder / "mine", filter="data")
+    data = {"name": "mine", "source": "mine", "size": 8, "validation": 10}
+    target = "results/own/splits.json"
+    run(checkout, data, target)
+    planned = functools.partial(checkout.planned, target, "--configfile", "own.yaml")
+    assert planned() == {}
+    image = checkout.folder / "mine/train/dark/0.png"
+    image.rename(image.parents[1] / "light/20.png")
+    assert planned() == {"dataset": 1, "splits": 1}
+
+
 def idx(array):
     header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
     return header + array.tobytes()

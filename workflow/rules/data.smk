@@ -1,3 +1,5 @@
+from focal_curvature.files import listing
+
 # Nodes of a cluster may have no way out.
 localrules:
     download,
@@ -39,6 +41,11 @@ rule dataset:
     params:
         sources=sources("dataset"),
         data=DATASET_PARAMS,
+        # Names, sizes and times: the time of a folder says nothing of what is in the ones below. As a
+        # function, as jobs that don't make the data set need not look.
+        listing=lambda w: (
+            listing(Path(config["data"]["source"])) if config["data"]["source"] else None
+        ),
     message:
         f"Prepare the data set {config['data']['name']}"
     script:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from focal_curvature.data import arrays
 from focal_curvature.data.image_folder import decode
+from focal_curvature.files import listing
 
 Tree = dict[str, bytes]
 
@@ -256,3 +258,191 @@ def test_file_that_is_no_archive(tmp_path):
 
 def test_source_that_does_not_exist(tmp_path):
     refused(tmp_path, tmp_path / "nowhere", "cannot be read")
+
+
+# what a person sees, and what tools leave behind
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_their_exif_says(tmp_path, orientation):
+    upright = np.zeros((6, 6, 3), np.uint8)
+    upright[0, 1:3] = 200  # off the diagonals, so that every orientation differs
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(stored)).save(file, "PNG", exif=exif)
+    files, _ = tree()
+    files["train/cat/1.png"] = file.getvalue()
+    decode(folder(tmp_path, files), tmp_path / "out", name="mine", size=6)
+    found = arrays.read(tmp_path / "out").images[0]
+    np.testing.assert_array_equal(found, upright.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("format", ["GIF", "TIFF", "PNG", "WEBP"])
+def test_several_frames(tmp_path, format):
+    frames = [Image.fromarray(picture(seed)[0]) for seed in range(3)]
+    file = io.BytesIO()
+    frames[0].save(file, format, save_all=True, append_images=frames[1:])
+    files, _ = tree()
+    files["train/cat/1.png"] = file.getvalue()
+    refused(tmp_path, folder(tmp_path, files), r"train/cat/1\.png has 3 frames: keep one")
+
+
+@packings
+def test_a_single_class(tmp_path, pack):
+    files = {path: content for path, content in tree()[0].items() if "cat" in path}
+    refused(tmp_path, pack(tmp_path, files), "cat is the only class")
+
+
+@packings
+@pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", "ehthumbs.db", "__MACOSX/x"])
+def test_what_file_managers_leave_behind_is_skipped(tmp_path, pack, name):
+    files, images = tree()
+    extra = {f"{place}/{name}": b"?" for place in ("train", "train/cat", "test/dog")}
+    decode(pack(tmp_path, files | extra), tmp_path / "out", name="mine", size=6)
+    np.testing.assert_array_equal(arrays.read(tmp_path / "out").images, images)
+
+
+def test_linked_folders_and_files_are_followed(tmp_path):
+    files, images = tree()
+    source = folder(tmp_path, files)
+    (source / "train/cat").rename(tmp_path / "elsewhere")
+    (source / "train/cat").symlink_to(tmp_path / "elsewhere")
+    (source / "test/dog/9.png").rename(tmp_path / "9.png")
+    (source / "test/dog/9.png").symlink_to(tmp_path / "9.png")
+    decode(source, tmp_path / "out", name="mine", size=6)
+    np.testing.assert_array_equal(arrays.read(tmp_path / "out").images, images)
+
+
+def test_a_link_to_nothing(tmp_path):
+    source = folder(tmp_path, tree()[0])
+    (source / "train/cat/3.png").symlink_to(tmp_path / "gone.png")
+    refused(tmp_path, source, r"train/cat/3\.png cannot be read")
+
+
+def test_a_link_to_what_it_is_in_ends(tmp_path):
+    files, images = tree()
+    source = folder(tmp_path, files)
+    (source / "again").symlink_to(source)
+    (source / "above").symlink_to(tmp_path)
+    decode(source, tmp_path / "out", name="mine", size=6)
+    np.testing.assert_array_equal(arrays.read(tmp_path / "out").images, images)
+
+
+def test_zip_of_windows_with_backslashes(tmp_path):
+    files, images = tree()
+    source = zip_(tmp_path, {path.replace("/", "\\"): content for path, content in files.items()})
+    decode(source, tmp_path / "out", name="mine", size=6)
+    np.testing.assert_array_equal(arrays.read(tmp_path / "out").images, images)
+
+
+def changed_member(source: Path, offset: int, central: int, value: int) -> None:
+    """Write a 16-bit field of the last member's two headers."""
+    content = bytearray(source.read_bytes())
+    for signature, place in ((b"PK\x03\x04", offset), (b"PK\x01\x02", central)):
+        at = content.rindex(signature) + place
+        content[at : at + 2] = value.to_bytes(2, "little")
+    source.write_bytes(content)
+
+
+def test_zip_with_a_password(tmp_path):
+    source = zip_(tmp_path, tree()[0])
+    changed_member(source, 6, 8, 1)
+    refused(tmp_path, source, r"train/cat/1\.png cannot be read \(.*(password|encrypted)")
+
+
+@pytest.mark.parametrize("method", [9, 14, 99], ids=["Deflate64", "broken LZMA", "unknown"])
+def test_zip_compressed_otherwise(tmp_path, method):
+    source = zip_(tmp_path, tree()[0])
+    changed_member(source, 8, 10, method)
+    refused(tmp_path, source, r"train/cat/1\.png cannot be read \(")
+
+
+@packings
+def test_names_in_another_normal_form_are_one_class(tmp_path, pack):
+    files, images = tree()
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    renamed = {
+        path.replace("cat", composed if path.startswith("train") else decomposed): content
+        for path, content in files.items()
+    }
+    decode(pack(tmp_path, renamed), tmp_path / "out", name="mine", size=6)
+    found = arrays.read(tmp_path / "out")
+    assert found.classes == [composed, "dog"]
+    np.testing.assert_array_equal(found.images, images)
+
+
+def test_zip_with_utf8_names_that_does_not_say_so(tmp_path):
+    files, _ = tree()
+    source = zip_(tmp_path, {p.replace("cat", "caf\u00e9"): c for p, c in files.items()})
+    with zipfile.ZipFile(source) as archive:
+        assert all(info.flag_bits & 0x800 for info in archive.infolist() if "caf" in info.filename)
+    content = bytearray(source.read_bytes())
+    for signature, place in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):
+        at = -1
+        while (at := content.find(signature, at + 1)) >= 0:
+            content[at + place] &= ~0x08
+    source.write_bytes(content)
+    decode(source, tmp_path / "out", name="mine", size=6)
+    assert arrays.read(tmp_path / "out").classes == ["caf\u00e9", "dog"]
+
+
+@pytest.mark.parametrize("pack", [folder, PACKINGS["tar.gz"]], ids=["folder", "tar.gz"])
+def test_names_in_another_encoding(tmp_path, pack):
+    files, _ = tree()
+    files["train/caf\udce9/1.png"] = files["train/cat/1.png"]  # a byte of Latin 1
+    refused(tmp_path, pack(tmp_path, files), r"'train/caf\\udce9.*' is not UTF-8")
+
+
+@pytest.mark.parametrize("pack", [tar, zip_], ids=["tar", "zip"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_file_that_is_there_twice(tmp_path, pack):
+    files, _ = tree()
+    files["train/./cat/1.png"] = files["train/cat/2.png"]
+    refused(tmp_path, pack(tmp_path, files), r"train/cat/1\.png is there twice")
+
+
+def test_listing_changes_with_every_change_that_matters(tmp_path):
+    source = folder(tmp_path, tree()[0])
+    seen = [listing(source)]
+    assert listing(source) == seen[0]
+    image = source / "train/cat/1.png"
+
+    def added():
+        (source / "test/dog/10.png").write_bytes(image.read_bytes())
+
+    def relabelled():
+        image.rename(source / "train/dog/1.png")
+
+    def replaced():
+        file = source / "train/cat/2.png"
+        size, before = file.stat().st_size, file.stat().st_mtime_ns
+        file.write_bytes(b"x" * size)
+        os.utime(file, ns=(before + 1, before + 1))
+
+    def removed():
+        (source / "test/dog/10.png").unlink()
+
+    for change in (added, relabelled, replaced, removed):
+        change()
+        seen.append(listing(source))
+    assert len(set(seen)) == 5
+    (source / "test/cat/link.png").symlink_to(tmp_path / "gone.png")
+    assert listing(source) not in seen
+
+
+def test_listing_of_an_archive(tmp_path):
+    source = zip_(tmp_path, tree()[0])
+    before = listing(source)
+    os.utime(source, ns=(1, 1))
+    assert listing(source) != before

@@ -27,7 +27,7 @@ from focal_curvature.training.build import (
 )
 from focal_curvature.training.checkpoints import load_checkpoint, save_weights
 from focal_curvature.training.evaluation import CHUNK, scores
-from focal_curvature.training.optimizer import SGD
+from focal_curvature.training.optimizer import Optimizer
 from focal_curvature.training.schedule import learning_rate
 from focal_curvature.training.stack import Stack, stack
 
@@ -179,7 +179,7 @@ class Training:
         self.forward = build_forward(self.networks, first, self.device)
         self.loss = build_loss(first.objective)
         self.regulariser = build_regulariser(first.objective)
-        self.optimizer = SGD(self.networks.model.parameters(), self.settings)
+        self.optimizer = Optimizer(self.networks.model.parameters(), self.settings)
         self.reports: dict[str, Tensor] = {}  # of a regulariser, (S, steps), in the last epoch
         self.logits: dict[str, Tensor] = {}  # (S, N, K) by split, at the last evaluation
 

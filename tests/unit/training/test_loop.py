@@ -15,16 +15,20 @@ from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.training import StoppedError, build, build_model, loop, train
 from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.evaluation import logits_of
-from focal_curvature.training.optimizer import SGD
+from focal_curvature.training.optimizer import Optimizer
 from focal_curvature.training.schedule import learning_rate
 from focal_curvature.training.stack import stack
 
 SETTINGS = {
     "epochs": 4,
     "batch_size": 16,
+    "optimizer": "sgd",
     "learning_rate": 0.05,
     "momentum": 0.9,
     "nesterov": False,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "epsilon": 1e-8,
     "weight_decay": 5e-4,
     "schedule": "cosine",
     "milestones": [],
@@ -149,9 +153,11 @@ class StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", [None, *REGULARISERS])
+@pytest.mark.parametrize("name", [None, "adam", *REGULARISERS])
 def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monkeypatch, name):
-    run = spec(gamma=0, regulariser=REGULARISERS[name]) if name else spec()
+    run = spec(optimizer="adam", learning_rate=0.003)
+    if name != "adam":
+        run = spec(gamma=0, regulariser=REGULARISERS[name]) if name else spec()
     undisturbed = alone(run, data)
     checkpoint = tmp_path / "checkpoint.pt"
     real = loop.Training.train_epoch
@@ -305,17 +311,33 @@ def test_history_scores_are_fractions_of_the_split(data):
     assert row["validation_loss"] < row["validation_nll"]  # (1 - p)^2 is below one
 
 
-@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
-def test_steps_are_those_of_torch_to_the_bit(momentum, nesterov):
-    settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": 0.01}
+OPTIMIZERS = {
+    "sgd": {"momentum": 0.0, "nesterov": False},
+    "momentum": {"momentum": 0.9, "nesterov": False},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "adam": {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7},
+    "adamw": {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7},
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_those_of_torch_to_the_bit(name):
+    settings = {"weight_decay": 0.01} | OPTIMIZERS[name]
+    arguments = {"weight_decay": 0.01, "lr": 1, "fused": True}
+    if name.startswith("adam"):
+        betas = (settings["beta1"], settings["beta2"])
+        arguments |= {"betas": betas, "eps": settings["epsilon"]}
+    else:
+        arguments |= OPTIMIZERS[name]
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}.get(name, torch.optim.SGD)
+    settings["optimizer"] = name if name.startswith("adam") else "sgd"
     torch.manual_seed(0)
     ours = [torch.randn(shape, requires_grad=True) for shape in ((4, 3), (5,), (2,))]
     theirs = [p.detach().clone().requires_grad_() for p in ours]
-    one = SGD(ours, settings)
-    two = torch.optim.SGD(theirs, lr=1, fused=True, **settings)
+    one, two = Optimizer(ours, settings), kind(theirs, **arguments)
     for step in range(4):
         if step == 2:  # as a resumed run does
-            state, one = one.state_dict(), SGD(ours, settings)
+            state, one = one.state_dict(), Optimizer(ours, settings)
             one.load_state_dict(state)
         for p, q in zip(ours[:2], theirs[:2], strict=True):  # the last one is not used
             p.grad = torch.randn_like(p)
@@ -328,14 +350,16 @@ def test_steps_are_those_of_torch_to_the_bit(momentum, nesterov):
     assert all(p.grad is None for p in ours)
 
 
-def test_a_step_does_not_depend_on_how_a_gradient_lies_in_memory():
-    settings = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.01}
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_a_step_does_not_depend_on_how_a_gradient_lies_in_memory(name):
+    settings = {"optimizer": "adam" if name == "adam" else "sgd", "weight_decay": 0.01}
+    settings |= OPTIMIZERS[name]
     torch.manual_seed(0)
     weight, gradient = torch.randn(2, 4, 3, 2, 2)
     ends = []
     for layout in (torch.contiguous_format, torch.channels_last):
         p = weight.clone(memory_format=layout).requires_grad_()
-        optimizer = SGD([p], settings)
+        optimizer = Optimizer([p], settings)
         for other in (torch.contiguous_format, torch.channels_last):
             p.grad = gradient.clone(memory_format=other)
             optimizer.step(0.1)

@@ -18,9 +18,13 @@ from focal_curvature.training.stack import stack
 SETTINGS = {
     "epochs": 2,
     "batch_size": 16,
+    "optimizer": "sgd",
     "learning_rate": 0.05,
     "momentum": 0.9,
     "nesterov": False,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "epsilon": 1e-8,
     "weight_decay": 5e-4,
     "schedule": "cosine",
     "milestones": [],
@@ -70,8 +74,13 @@ def close(one, two, tolerance):
 @pytest.mark.parametrize("model", ["small_cnn", "small_resnet"])
 @pytest.mark.parametrize(
     "training",
-    [{}, {"augmentation": "crop-flip", "nesterov": True}, {"reduction": "sum", "clip_norm": 0.5}],
-    ids=["plain", "augmented", "clipped"],
+    [
+        {},
+        {"augmentation": "crop-flip", "nesterov": True},
+        {"reduction": "sum", "clip_norm": 0.5},
+        {"optimizer": "adamw", "learning_rate": 0.003},
+    ],
+    ids=["plain", "augmented", "clipped", "adamw"],
 )
 def test_each_run_is_what_it_is_alone(exact, model, training):
     together = train(specs(model, **training), exact, bins=15)

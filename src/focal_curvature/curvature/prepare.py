@@ -8,14 +8,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from focal_curvature.kernels import safe_convolutions
+
 
 def frozen_copy(model: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
     """Copy a model into evaluation mode, without gradients; the caller's stays as it was.
 
-    Evaluation mode means: batch norm uses its running statistics, dropout is off.
+    Evaluation mode means: batch norm uses its running statistics, dropout is off. Convolutions with
+    a defective kernel are made safe.
     """
     twin = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
     twin.zero_grad(set_to_none=True)
+    safe_convolutions(twin)
     return twin
 
 

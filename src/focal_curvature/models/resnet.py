@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from focal_curvature.kernels import safe_convolutions
+
 __all__ = ["resnet18", "resnet34", "resnet50"]
 
 
@@ -15,6 +17,7 @@ def _resnet(name: str, classes: int, channels: int) -> nn.Module:
     model.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     model.maxpool = nn.Identity()
+    safe_convolutions(model)
     return model
 
 

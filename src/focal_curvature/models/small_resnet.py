@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from focal_curvature.kernels import safe_convolutions
+
 __all__ = ["small_resnet"]
 
 
@@ -42,7 +44,7 @@ def small_resnet(
     stem_stride : int
         2 halves the image at once, for a quarter of the cost.
     """
-    return nn.Sequential(
+    model = nn.Sequential(
         nn.Conv2d(channels, width, 3, stem_stride, padding=1, bias=False),
         nn.BatchNorm2d(width),
         nn.ReLU(),
@@ -52,3 +54,5 @@ def small_resnet(
         nn.Flatten(),
         nn.Linear(4 * width, classes),
     )
+    safe_convolutions(model)
+    return model

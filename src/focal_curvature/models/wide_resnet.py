@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from focal_curvature.kernels import safe_convolutions
+
 __all__ = ["wide_resnet28_10"]
 
 
@@ -68,4 +70,5 @@ def wide_resnet28_10(classes: int, channels: int, size: int, dropout: float = 0.
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     nn.init.zeros_(model[-1].bias)
+    safe_convolutions(model)
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -9,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from focal_curvature.data.tensors import Tensors
+from focal_curvature.kernels import safe_convolutions
 from focal_curvature.memory import advise, out_of_memory
 from focal_curvature.registry import resolve
 from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.training.stack import Stack
+
+logger = logging.getLogger(__name__)
 
 
 def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Module:
@@ -43,6 +47,9 @@ def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Mod
                 raise
             reason = str(error).partition("\n")[0]
             raise ValueError(f"{place}: {arguments} give no model: {reason}") from error
+        if names := safe_convolutions(model):
+            layers = ", ".join(names)
+            logger.info("%s: strides taken before the 1 x 1 convolution in %s", spec.model, layers)
         return model.to(device)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from focal_curvature.data.augment import augment
 from focal_curvature.data.tensors import Tensors
+from focal_curvature.kernels import IMAGES, require_native_gradient
 from focal_curvature.memory import advise
 from focal_curvature.runs import RunSpec
 from focal_curvature.seeds import derive_seed
@@ -121,6 +122,8 @@ def train(
         If memory runs out; names the setting to change.
     ValueError
         As :func:`~focal_curvature.training.build.build_forward`, at the first step at the latest.
+    KernelError
+        Before the first step: if a convolution's gradient is wrong on this machine.
     """
     training = Training(specs, tensors, bins, measure)
     settings = training.settings
@@ -179,9 +182,20 @@ class Training:
         self.forward = build_forward(self.networks, first, self.device)
         self.loss = build_loss(first.objective)
         self.regulariser = build_regulariser(first.objective)
+        self._compare_kernels()
         self.optimizer = Optimizer(self.networks.model.parameters(), self.settings)
         self.reports: dict[str, Tensor] = {}  # of a regulariser, (S, steps), in the last epoch
         self.logits: dict[str, Tensor] = {}  # (S, N, K) by split, at the last evaluation
+
+    def _compare_kernels(self) -> None:
+        """Raise KernelError if a convolution's gradient is wrong on this machine."""
+        data, networks = self.tensors.splits["train"], self.networks
+        labels = data.labels[:IMAGES].repeat(networks.size)
+        require_native_gradient(
+            networks.model,
+            lambda: self.loss(networks.shared(data.images[:IMAGES]).flatten(0, 1), labels).mean(),
+            second=self.regulariser is not None,
+        )
 
     def alive(self) -> list[int]:
         """Return the runs that have not diverged, as places in ``specs``."""

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from focal_curvature.kernels import safe_convolutions
+
 SAMPLES = 8  # on which a stack is held against its networks
 TOLERANCE = 1e-3  # of the largest logit
 
@@ -118,6 +120,7 @@ class Stack:
                     value.copy_(whole.view(value.shape) if value.ndim else whole[0])
         # Channels last: up to 1.8 times as fast on a CPU, and what tensor cores take.
         self.model.to(memory_format=torch.channels_last)
+        safe_convolutions(self.model)
 
     def __call__(self, images: Tensor, model: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return logits (S, N, K) of images (N, S, ...), one's own for each network.

@@ -3,50 +3,57 @@
 # committed in one HTML file, results/page.html.
 # Each makes what it needs first.
 PYTHON ?= python3
-VENV ?= .venv
+# Not taken from the environment, where the name is used for environments of other projects.
+VENV = .venv
 CORES ?= all
 SNAKEMAKE = $(VENV)/bin/snakemake
+# The same with one line a job on the screen.
+SNAKEMAKE_LINES = PYTHONPATH="workflow/logger:$$PYTHONPATH" $(SNAKEMAKE) --logger lines --cores $(CORES)
 # More for snakemake, such as ARGS="--configfile config/smoke.yaml".
 ARGS ?=
 REPORT = results/digits/report.html
 PAGE = results/page.html
 
-.PHONY: reproduce resume figures page readme test test-cluster test-page bench gpu-check lint lock clean
+.PHONY: reproduce resume figures page readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
 .DELETE_ON_ERROR:
 
-reproduce: $(VENV)/installed
-	$(SNAKEMAKE) --cores $(CORES)
+reproduce: install
+	$(SNAKEMAKE_LINES)
 	@[ -z "$$(find results/digits/runs.csv paper_figures/digits -newer $(REPORT) 2>&1)" ] || \
 		$(SNAKEMAKE) --report $(REPORT)
 	@echo "Made:"; ls paper_figures/digits/*.p* paper_figures/digits/tables/* $(REPORT)
 
 # Goes on after Snakemake itself was killed, which leaves its lock on the folder behind. Not while
 # another Snakemake works here.
-resume: $(VENV)/installed
+resume: install
 	$(SNAKEMAKE) --unlock
-	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
+	$(SNAKEMAKE_LINES) $(ARGS)
 
 # Redraws every committed figure from the committed tables alone; trains nothing.
-figures: $(VENV)/installed
+figures: install
 	PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.plotting paper_figures/*/
 
 # Verdicts, results and figures of all committed experiments in one file that needs no network.
-page: $(VENV)/installed
+page: install
 	PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.page $(PAGE) paper_figures/*/
 
-readme: $(VENV)/installed
+readme: install
 	$(VENV)/bin/python tools/readme.py
+
+# Whether this processor gives the weights of others to the bit (docs/determinism.md): a minute.
+same-bits: install
+	PYTHONPATH=src $(VENV)/bin/python tools/same_bits.py
 
 test: lint
 	$(VENV)/bin/python -m pytest
 
 # On a real one-node Slurm, which it installs where it must: needs root on Debian or Ubuntu.
-test-cluster: $(VENV)/installed
+test-cluster: install
 	PATH="$(abspath $(VENV))/bin:$$PATH" tests/cluster/slurm.sh \
 		$(VENV)/bin/python -m pytest tests/cluster
 
 # The page in a headless Chromium, which it installs where it must: needs root on Debian for that.
-test-page: $(VENV)/installed
+test-page: install
 	tests/page/chromium.sh $(VENV)/bin/python -m pytest tests/page
 
 # Every ratio in benchmarks/results anew: an hour, on a machine that does nothing else.
@@ -68,25 +75,24 @@ gpu-check:
 	PYTHONPATH=src $(PYTHON) benchmarks/training.py --device cuda
 	@cat benchmarks/results/training_cuda.md
 
-lint: $(VENV)/installed
+lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/snakefmt --check Snakefile workflow
 	$(SNAKEMAKE) --lint
 
-# Resolves pyproject.toml anew.
-lock: $(VENV)/installed
-	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras \
-		--prerelease if-necessary-or-explicit --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
-		pyproject.toml --output-file requirements.lock
-	$(VENV)/bin/python tools/environment.py
+# Resolves pyproject.toml anew. environment.yml is without what only tests and linters need.
+COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--prerelease if-necessary-or-explicit --no-emit-index-url --no-emit-find-links --no-annotate \
+	--no-header pyproject.toml
+lock: install
+	$(COMPILE) --upgrade --all-extras --generate-hashes --output-file requirements.lock
+	$(COMPILE) --extra workflow --constraints requirements.lock | $(VENV)/bin/python tools/environment.py
 
-# The file is written last, so that an interrupted installation is begun again.
-$(VENV)/installed: requirements.lock
-	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-		--requirement requirements.lock
-	touch $@
+# Made anew where it is not what requirements.lock says. A folder that this has not made is refused.
+install:
+	@$(PYTHON) tools/install.py "$(VENV)"
 
 clean:
-	rm -rf $(VENV) results/datasets results/digits $(PAGE) .snakemake
+	@$(PYTHON) tools/install.py --remove "$(VENV)"
+	rm -rf results/datasets results/digits $(PAGE) .snakemake

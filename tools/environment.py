@@ -1,7 +1,13 @@
-"""Write environment.yml from requirements.lock: the same pins, for conda and mamba users."""
+"""Write environment.yml, for conda and mamba users, from requirements.lock: the same pins.
+
+Without those that only tests and linters need: on standard input are the pins of what the workflow
+needs, resolved by uv.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,11 +25,15 @@ dependencies:
 """
 
 
-def render(lock: str) -> str:
-    """Return environment.yml for the text of a requirements file with hashes."""
+def render(lock: str, names: Iterable[str]) -> str:
+    """Return environment.yml: the pins that a requirements file with hashes has for ``names``."""
+    wanted = set(names)
     pins = [line.removesuffix("\\").strip() for line in lock.splitlines() if "==" in line]
-    return HEAD + "".join(f'      - "{pin}"\n' for pin in pins)
+    chosen = [pin for pin in pins if pin.partition("==")[0] in wanted]
+    return HEAD + "".join(f'      - "{pin}"\n' for pin in chosen)
 
 
 if __name__ == "__main__":
-    (ROOT / "environment.yml").write_text(render((ROOT / "requirements.lock").read_text()))
+    needed = [line.partition("==")[0] for line in sys.stdin if "==" in line]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    (ROOT / "environment.yml").write_text(render(lock, needed), encoding="utf-8")

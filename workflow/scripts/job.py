@@ -21,12 +21,21 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "src"), str(Path.cwd()
 from focal_curvature import allocator, devices  # noqa: E402  found by the path above
 
 
+def ours(record: logging.LogRecord) -> bool:
+    """Whether a record is worth a line: of other libraries, warnings and errors alone."""
+    return record.levelno >= logging.WARNING or record.name.startswith(("root", "focal_curvature"))
+
+
 def run(main: Callable[[Any], None], snakemake: Any) -> None:
-    """Run a script's ``main(snakemake)`` with logging and exit: with status 1 if it fails."""
-    handlers = [
-        logging.StreamHandler(),
-        logging.FileHandler(Path(snakemake.log[0]), mode="w", encoding="utf-8"),
-    ]
+    """Run a script's ``main(snakemake)`` with logging and exit: with status 1 if it fails.
+
+    The log file has everything that is ours; the screen, which many jobs share, what went wrong.
+    """
+    screen = logging.StreamHandler()
+    screen.setLevel(logging.WARNING)
+    file = logging.FileHandler(Path(snakemake.log[0]), mode="w", encoding="utf-8")
+    file.addFilter(ours)
+    handlers = [screen, file]
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",

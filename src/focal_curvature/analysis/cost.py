@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# What of a record says on which kind of machine it was made, and with which kernels.
+MACHINE = ("system", "processor", "processor_id", "libc", "kernels", "cores", "device", "threads")
+
 
 def provenance(
     runs: Sequence[Mapping[str, Any]],
@@ -31,7 +34,8 @@ def provenance(
     records = [*runs, *curvatures]
 
     def distinct(*keys: str) -> list[Any]:
-        found = [{key: r[key] for key in keys} if len(keys) > 1 else r[keys[0]] for r in records]
+        # Records made by an earlier version lack some keys.
+        found = [{k: r.get(k) for k in keys} if len(keys) > 1 else r[keys[0]] for r in records]
         return [value for i, value in enumerate(found) if value not in found[:i]]
 
     return {
@@ -40,7 +44,7 @@ def provenance(
         "diverged": [run["run"] for run in runs if run["status"] != "completed"],
         "commits": distinct("commit"),
         "software": distinct("python", "packages"),
-        "machines": distinct("system", "processor", "cores", "device", "threads"),
+        "machines": distinct(*MACHINE),
         "training_seconds": round(sum(run["seconds"] for run in runs), 1),
         "curvature_seconds": round(sum(c["seconds"] for c in curvatures), 1),
         "peak_memory_mb": max(r["peak_memory_mb"] for r in records),

@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT / "src"), os.getcwd()]
 from focal_curvature import config as configuration
 from focal_curvature import plotting
 from focal_curvature.data.sources import archives
+from focal_curvature.provenance import PORTABLE_KERNELS
 from focal_curvature.registry import unknown
 from focal_curvature.resources import needs
 from focal_curvature.runs import expand as expand_runs
@@ -33,6 +34,9 @@ with open(workflow.source_path("../schemas/config.schema.yaml")) as schema:
         sys.exit("\n".join(f"{files}: {line}" for line in str(error).splitlines()))
 config.clear()
 config.update(complete)
+# Before a job's Python starts, as torch reads them once. On a cluster each job comes by here too.
+if config["kernels"] == "portable":
+    os.environ.update(PORTABLE_KERNELS)
 
 # The rules by which claims are judged, the same for every experiment. Not an input: where there is no
 # shared file system, inputs are looked for in the storage.
@@ -168,10 +172,12 @@ GPU = int(
 def sources(script, factories=frozenset()):
     """One hash of what decides a script's results: its own files, and those of `factories` it is given.
 
+    With the choice of kernels, where it is not torch's own.
     In a rule's params, not as inputs: contents count, not the times of a checkout, and some twenty
     inputs for each of 30,000 jobs are a third of planning.
     """
-    return content_hash(closure(ROOT / f"workflow/scripts/{script}.py", factories))
+    own = content_hash(closure(ROOT / f"workflow/scripts/{script}.py", factories))
+    return own if config["kernels"] == "native" else f"{own} {config['kernels']}"
 
 
 def cell_of(wildcards):

@@ -1,0 +1,171 @@
+"""A run against another: ``processors`` has parts of the default experiment of two machines."""
+
+import copy
+import dataclasses
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from focal_curvature import verification
+from focal_curvature.verification import compare, read
+
+FOLDER = Path(__file__).parent / "processors"
+MACHINE = {"processor_id": "A", "libc": "glibc 2", "kernels": {"torch": "AVX2"}, "device": "cpu"}
+
+
+@pytest.fixture
+def reference():
+    return read(FOLDER / "committed")
+
+
+@pytest.fixture
+def other():
+    return read(FOLDER / "other")
+
+
+def on(results, **machine):
+    """Return results as if made on a machine that its record describes."""
+    return dataclasses.replace(
+        results, provenance={**results.provenance, "machines": [MACHINE | machine]}
+    )
+
+
+def changed(results, metric, change, cells=slice(None)):
+    """Return results with a metric's mean and interval moved."""
+    summary = results.summary.copy()
+    rows = summary.index[summary["metric"] == metric][cells]
+    summary.loc[rows, ["mean", "low", "high"]] += change
+    return dataclasses.replace(results, summary=summary)
+
+
+def with_verdict(results, index, verdict):
+    claims = copy.deepcopy(results.claims)
+    claims["claims"][index]["verdict"] = verdict
+    return dataclasses.replace(results, claims=claims)
+
+
+def test_a_run_from_another_processor_agrees_as_new_draws_do(reference, other):
+    comparison = compare(reference, other)
+    assert comparison.agrees
+    assert (comparison.verdicts["change"] == "undecided once").sum() == 1
+    assert "(c2_overall objective small_cnn)" in comparison.conclusion
+    assert "as new draws" in comparison.conclusion
+    assert not comparison.numbers["equal"].all()
+    assert "train_seconds" not in set(comparison.numbers["quantity"])
+
+
+def test_the_same_run_agrees_to_the_bit_wherever_it_was_made(reference):
+    for there in (reference, on(reference), on(reference, processor_id="B")):
+        comparison = compare(reference, there)
+        assert comparison.agrees
+        assert comparison.conclusion.startswith("agrees to the bit")
+
+
+def test_on_the_same_machine_one_bit_is_a_disagreement_and_elsewhere_none(reference):
+    here = on(reference)
+    moved = changed(here, "ece", 1e-15, slice(1))
+    comparison = compare(here, moved)
+    assert not comparison.agrees
+    assert "1 of" in comparison.conclusion and "The sources are the same" in comparison.conclusion
+    for key, value in (("processor_id", "B"), ("kernels", {"torch": "AVX512"}), ("threads", 2)):
+        assert compare(here, on(moved, **{key: value})).agrees
+    # A record that does not say which processor it was may be of any.
+    assert compare(reference, changed(reference, "ece", 1e-15)).agrees
+
+
+def test_a_difference_beyond_chance_is_named(reference, other):
+    comparison = compare(reference, changed(other, "trace_objective", 50.0, slice(1)))
+    assert not comparison.agrees
+    assert "1 of" in comparison.conclusion
+    assert "small_cnn ce trace_objective" in comparison.conclusion
+    assert "This is not chance" in comparison.conclusion
+    # A constant cannot differ by chance.
+    assert not compare(reference, changed(other, "parameters", 1.0, slice(1))).agrees
+
+
+def test_a_reversed_verdict_is_a_disagreement_and_an_undecided_one_none(reference):
+    there = on(reference, processor_id="B")
+    assert reference.claims["claims"][0]["verdict"] == "contradicted"
+    assert compare(reference, with_verdict(there, 0, "inconclusive")).agrees
+    comparison = compare(reference, with_verdict(there, 0, "supported"))
+    assert not comparison.agrees
+    assert "1 of 18 verdicts are reversed (c1_trace objective small_cnn)" in comparison.conclusion
+
+
+def test_another_data_set_is_not_compared(reference, other):
+    other.provenance["dataset"]["sha256"] = {"images.npy": "0"}
+    comparison = compare(reference, other)
+    assert not comparison.agrees
+    assert "the data set is another one" in comparison.conclusion
+
+
+def test_runs_count_where_both_have_them(reference):
+    runs = pd.DataFrame(
+        {"run": ["a", "b"], "status": "completed", "ece": [0.1, np.nan], "train_seconds": [1, 2]}
+    )
+    here = on(dataclasses.replace(reference, runs=runs))
+    slower = dataclasses.replace(here, runs=runs.assign(train_seconds=9))
+    assert compare(here, slower).conclusion.startswith("agrees to the bit")
+    diverged = dataclasses.replace(here, runs=runs.assign(status=["completed", "diverged"]))
+    assert "1 runs" in compare(here, diverged).conclusion
+    assert compare(here, on(diverged, processor_id="B")).conclusion.endswith("in one: b")
+
+
+def table(rng, seeds, cells, shift=0.0):
+    """A summary of normal draws, and nothing else."""
+    rows = []
+    for cell in range(cells):
+        values = rng.normal(size=seeds) + shift
+        mean, half = values.mean(), values.std(ddof=1) / seeds**0.5
+        half *= verification.stats.t.ppf(0.975, seeds - 1)
+        rows.append(["m", str(cell), "ece", mean, mean - half, mean + half, seeds])
+    columns = ["model", "objective", "metric", "mean", "low", "high", "n"]
+    provenance = {"dataset": {"sha256": {}}, "machines": [{}], "software": [], "commits": ["a"]}
+    return verification.Results(pd.DataFrame(rows, columns=columns), {"claims": []}, provenance)
+
+
+def test_new_draws_agree_at_the_stated_rate_and_others_do_not():
+    rng = np.random.default_rng(0)
+    same = [compare(table(rng, 5, 20), table(rng, 5, 20)) for _ in range(300)]
+    assert np.mean([not c.agrees for c in same]) < 0.08  # 5% and its error
+    each = np.concatenate([c.numbers["p"] for c in same])
+    assert 0.03 < (each < 0.05).mean() < 0.06
+    others = [compare(table(rng, 5, 20), table(rng, 5, 20, shift=6)) for _ in range(30)]
+    assert not any(c.agrees for c in others)
+
+
+def git(folder, *arguments):
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_the_command_compares_with_the_commit_whatever_lies_there(tmp_path, capsys):
+    folder = tmp_path / "paper_figures/digits"
+    shutil.copytree(FOLDER / "committed", folder)
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--message", "a")
+    shutil.rmtree(folder)
+    shutil.copytree(FOLDER / "other", folder)
+    assert verification.main([str(folder)]) == 0
+    assert "as new draws" in capsys.readouterr().out.splitlines()[-1]
+    assert verification.main([str(folder), "--reference", str(folder)]) == 0
+    assert "to the bit" in capsys.readouterr().out.splitlines()[-1]
+
+    claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
+    claims["claims"][0]["verdict"] = "supported"
+    (folder / "claims.json").write_text(json.dumps(claims), encoding="utf-8")
+    assert verification.main([str(folder)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("does not agree")
+
+    # A table of runs that these tables were not made from; a folder that the commit has not.
+    (tmp_path / "runs.csv").write_text("run\n", encoding="utf-8")
+    assert verification.main([str(folder), "--runs", str(tmp_path / "runs.csv")]) == 2
+    folder.rename(folder.with_name("mine"))
+    assert verification.main([str(folder.with_name("mine"))]) == 2
+    assert "no results" in capsys.readouterr().err

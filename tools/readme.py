@@ -14,7 +14,7 @@ BEGIN, END = "<!-- made by `make readme` -->\n", "<!-- end of what `make readme`
 
 ALL = "all models"
 HESSIANS = {"objective": "training objective", "cross_entropy": "cross-entropy"}
-SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?"}
+SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "negligible": "≈"}
 
 HEAD = """
 ## Verdicts
@@ -64,7 +64,9 @@ def render(experiments: Sequence[Mapping[str, Any]]) -> str:
     cells: dict[tuple[str, str], dict[str, list[Mapping[str, Any]]]] = {}
     for experiment in experiments:
         for row in experiment["claims"]:
-            key = f"{row['family']}: {row['says']}", HESSIANS[row["hessian_of"]]
+            if row["verdict"] == "described":
+                continue
+            key = f"{row['family']}: {row['says']}", HESSIANS.get(row["hessian_of"], "")
             cells.setdefault(key, {}).setdefault(experiment["experiment"], []).append(row)
     names = [experiment["experiment"] for experiment in experiments]
     lines = [["Claim", "Hessian of", *names], ["---"] * (2 + len(names))]
@@ -75,13 +77,20 @@ def render(experiments: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the verdict for all models, and every effect there is with its model's verdict."""
-    overall = [f"**{row['verdict']}** {row['effect']}" for row in rows if row["model"] == ALL]
+    overall = [
+        f"**{row['verdict']}**{_mark(row)} {row['effect']}" for row in rows if row["model"] == ALL
+    ]
     single = [
-        f"{SYMBOLS[row['verdict']]} {row['model']} {row['effect']}"
+        f"{SYMBOLS[row['verdict']]}{_mark(row)} {row['model']} {row['effect']}"
         for row in rows
         if row["model"] != ALL and row["effect"]
     ]
     return "<br>".join(part.strip() for part in overall + single)
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    """Return what marks a verdict that new seeds may not give again."""
+    return "!" if row.get("fragile") else ""
 
 
 def render_numbers(summaries: Mapping[str, pd.DataFrame], published: pd.DataFrame) -> str:

@@ -93,10 +93,52 @@ def load_claims(claims: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
     ConfigError
         If anything is not allowed.
     """
+    schema = _with_claim_tests(schema)
     problems = _not_plain(claims) + [e for error in _errors(claims, schema) for e in _lines(error)]
+    problems = problems or _undeclared(claims)
     if problems:
         raise ConfigError("\n".join(problems))
     return dict(claims)
+
+
+def _with_claim_tests(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the schema of claims the keys of every registered kind of test."""
+    schema = copy.deepcopy(dict(schema))
+    about = schema["properties"]["claims"]["additionalProperties"]
+    common = about["properties"]
+    common["test"]["enum"] = list(registry.names("claim_tests"))
+    about["allOf"] = []
+    for name, path in registry.names("claim_tests").items():
+        keys = registry.constant(path, "KEYS")
+        optional = [*registry.constant(path, "OPTIONAL"), "power"]
+        every = {**common, "test": True, **keys}
+        rule = {
+            "additionalProperties": False,
+            "properties": every,
+            "required": [key for key in every if key not in optional],
+        }
+        condition = {"required": ["test"], "properties": {"test": {"const": name}}}
+        about["allOf"].append({"if": condition, "then": rule})
+    return schema
+
+
+def _undeclared(claims: Mapping[str, Any]) -> list[str]:
+    """Find outcomes, measures and claims that claims name and the rules do not have."""
+    lists = {"outcomes": "outcomes", "outcomes_beside": "outcomes", "measures": "measures"}
+    lines = []
+    for name, claim in claims["claims"].items():
+        for key, section in lists.items():
+            lines += [
+                f"claims.{name}.{key}: {registry.unknown(value, list(claims[section]))}"
+                for value in claim.get(key, [])
+                if value not in claims[section]
+            ]
+        lines += [
+            f"claims.{name}.of.{key}: {registry.unknown(other, list(claims['claims']))}"
+            for key, other in claim.get("of", {}).items()
+            if other not in claims["claims"]
+        ]
+    return lines
 
 
 # A JSON schema takes 60.0 for an integer; Python's range does not.

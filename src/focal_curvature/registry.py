@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 PACKAGE = Path(__file__).parent
-Kind = Literal["models", "losses", "regularisers"]
+Kind = Literal["models", "losses", "regularisers", "claim_tests"]
 
 # What gives a module names that its text does not have: a star import and such.
 UNTOLD = {"*", "__getattr__", "globals", "vars", "setattr", "exec"}
@@ -36,6 +36,15 @@ def names(kind: Kind) -> dict[str, str]:
                 module = f"{PACKAGE.name}.{kind}.{file.stem}"
                 found |= {name: f"{module}:{name}" for name in ast.literal_eval(node.value)}
     return found
+
+
+def constant(path: str, name: str) -> Any:
+    """Return a module-level literal of an import path's module, read from the source text."""
+    for node in ast.parse(source_file(path).read_text()).body:
+        target = getattr(node, "target", None) or next(iter(getattr(node, "targets", [])), None)
+        if target is not None and ast.unparse(target) == name:
+            return ast.literal_eval(node.value)
+    raise ValueError(f"{path} has no {name}")
 
 
 def import_path(kind: Kind, name: str) -> str:

@@ -52,6 +52,7 @@ rule claims:
     input:
         runs=f"{RESULTS}/runs.csv",
         provenance=f"{PAPER}/provenance.json",
+        controls=CONTROL_TABLES,
     output:
         claims=f"{PAPER}/claims.json",
         html=report(
@@ -67,7 +68,7 @@ rule claims:
     conda:
         "../../environment.yml"
     params:
-        sources=sources("claims"),
+        sources=sources("claims", CLAIM_TESTS),
         rules=JUDGED_BY,
         experiment=config["experiment"],
     message:

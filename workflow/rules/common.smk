@@ -21,7 +21,7 @@ from focal_curvature import config as configuration
 from focal_curvature import plotting
 from focal_curvature.data.sources import archives
 from focal_curvature.provenance import PORTABLE_KERNELS
-from focal_curvature.registry import unknown
+from focal_curvature.registry import import_path, unknown
 from focal_curvature.resources import needs
 from focal_curvature.runs import expand as expand_runs
 from focal_curvature.sources import closure, content_hash
@@ -51,6 +51,10 @@ with (
         sys.exit("\n".join(f"{CLAIMS}: {line}" for line in str(error).splitlines()))
     except yaml.YAMLError as error:
         sys.exit(f"{CLAIMS}: not valid YAML: {' '.join(str(error).split())}")
+
+CLAIM_TESTS = frozenset(
+    import_path("claim_tests", claim["test"]) for claim in JUDGED_BY["claims"].values()
+)
 
 RESULTS = f"results/{config['experiment']}"
 PAPER = f"paper_figures/{config['experiment']}"

@@ -1,5 +1,6 @@
 from focal_curvature.files import listing
 
+
 # Nodes of a cluster may have no way out.
 localrules:
     download,

@@ -5,21 +5,31 @@ Sentences are made from verdicts alone, and so are no stronger.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from focal_curvature import registry
 from focal_curvature.analysis.evidence import (
     CONTRADICTED,
+    DESCRIBED,
     INCONCLUSIVE,
+    MIXED,
+    NEGLIGIBLE,
     NOT_TESTED,
     SUPPORTED,
-    TESTS,
-    count,
+    Data,
+    Evidence,
+    NotTestedError,
+    UndecidedError,
+    decide,
     holm,
+    together,
 )
+from focal_curvature.analysis.questions import BESIDE, DECIDES, Kind, Question, questions
 from focal_curvature.seeds import derive_seed
 
 ALL = "all models"
@@ -28,22 +38,230 @@ HESSIANS = {"objective": "the training objective", "cross_entropy": "cross-entro
 WORDS = {
     SUPPORTED: "the data support that",
     CONTRADICTED: "the data contradict that",
+    NEGLIGIBLE: "the data show no effect worth the name, where it is claimed that",
+    MIXED: "the models disagree whether",
     INCONCLUSIVE: "the data do not settle whether",
     NOT_TESTED: "it was not tested whether",
-}
-STATISTICS = {
-    "trend": "Spearman correlation with gamma",
-    "association": "Spearman correlation of curvature and ECE",
-    "two_lines": "slope of the line that speaks less for a U",
-    "intervention": "difference of ECE to cross-entropy, same seeds",
+    DESCRIBED: "beside what decides, whether",
 }
 COLUMNS = [
-    *("claim", "family", "says", "hessian_of", "model", "statistic", "estimate", "low", "high"),
-    *("effect", "p", "p_holm", "seeds", "runs", "verdict", "reason", "sentence"),
+    *("claim", "family", "role", "says", "measure", "hessian_of", "outcome", "gamma", "model"),
+    *("statistic", "unit", "estimate", "low", "high", "null", "effect", "p", "p_holm"),
+    *("seeds", "runs", "verdict", "replication", "leave_one_out", "fragile", "reason"),
+    "sentence",
 ]
+FRAGILE = 0.8  # replication probability below which a verdict is marked
 
 
-def judge(runs: pd.DataFrame, rules: Mapping[str, Any], experiment: str) -> pd.DataFrame:
+@dataclass
+class Test:
+    """A question put to one model's runs: its data, or the verdict without any."""
+
+    question: Question
+    kind: Kind
+    model: str
+    data: Data | None = None
+    refusal: tuple[str, str] | None = None
+
+    def evidence(self, picks: np.ndarray | None, generator: np.random.Generator) -> Evidence | str:
+        """Return the evidence in all seeds, or in some; a text if there is none."""
+        data = self.data
+        if picks is not None and data.resampled:
+            data = data.take(picks)
+        try:
+            return self.kind.evidence(data, self.question, generator)
+        except UndecidedError as error:
+            return str(error)
+
+
+def kinds(rules: Mapping[str, Any]) -> dict[str, Kind]:
+    """Return the kinds of test that the rules name."""
+    names = {claim["test"] for claim in rules["claims"].values()}
+    return {name: registry.resolve(registry.import_path("claim_tests", name))() for name in names}
+
+
+def prepare(
+    runs: pd.DataFrame, rules: Mapping[str, Any], controls: pd.DataFrame | None = None
+) -> list[Test]:
+    """Put every question to every model.
+
+    Questions of the kinds that combine verdicts are left out: they have no data.
+    """
+    known = kinds(rules)
+    tables = {"runs": runs, "controls": pd.DataFrame() if controls is None else controls}
+    tests = []
+    for name, claim in rules["claims"].items():
+        kind = known[claim["test"]]
+        if kind.combine:
+            continue
+        table = tables[kind.source]
+        for question in questions(name, rules):
+            for model in runs["model"].unique():
+                test = Test(question, kind, model)
+                try:
+                    part = table[table["model"] == model] if "model" in table else table
+                    test.data = kind.data(part, question)
+                except NotTestedError as error:
+                    test.refusal = NOT_TESTED, str(error)
+                tests.append(test)
+    # What is beside is of no interest where there is none.
+    return [t for t in tests if t.question.role == DECIDES or not t.refusal]
+
+
+def _key(question: Question) -> tuple:
+    return (
+        *(question.name, question.measure, question.hessian_of, question.outcome),
+        *(question.gamma, question.role),
+    )
+
+
+@dataclass
+class Judgement:
+    """The verdict on a test or on all models, with the evidence where there is any."""
+
+    verdict: str
+    reason: str
+    evidence: Evidence | None = None
+    p_holm: float = np.nan
+
+
+Judgements = dict[tuple, Judgement]  # (question's key, model) -> its judgement
+
+
+def evaluate(
+    tests: Sequence[Test],
+    rules: Mapping[str, Any],
+    seed: int,
+    picks: Mapping[str, np.ndarray] | None = None,
+) -> Judgements:
+    """Judge all tests, the claims that combine them, and all models together.
+
+    Parameters
+    ----------
+    tests : sequence of Test
+    rules : mapping
+    seed : int
+        Of permutations and parametric bootstraps; the order of tests is of no matter.
+    picks : mapping, optional
+        Model -> numbers in [0, 1), the seeds' positions as fractions, to draw with replacement.
+    """
+    found: list[Evidence | str | None] = []
+    for test in tests:
+        drawn = None
+        if picks is not None and test.data is not None:
+            drawn = picks[test.model](test.data.seeds)
+        generator = np.random.default_rng(seed)
+        found.append(None if test.refusal else test.evidence(drawn, generator))
+    p = np.array([e.p if isinstance(e, Evidence) else np.nan for e in found])
+    adjusted = np.full(len(p), np.nan)
+    claims = np.array([test.question.name for test in tests])
+    deciding = np.array([test.question.role == DECIDES for test in tests])
+    for claim in np.unique(claims):
+        own = (claims == claim) & deciding
+        adjusted[own] = holm(p[own])
+    judgements: Judgements = {}
+    for test, evidence, p_holm in zip(tests, found, adjusted, strict=True):
+        question = test.question
+        if evidence is None:
+            judgement = Judgement(*test.refusal)
+        elif isinstance(evidence, str):
+            judgement = Judgement(INCONCLUSIVE, evidence)
+        else:
+            verdict, reason = decide(
+                evidence, question.direction, question.smallest, p_holm, rules["alpha"]
+            )
+            notes = [reason, evidence.remark, test.data.note]
+            if question.role == BESIDE:
+                notes = notes[1:]
+            judgement = Judgement(verdict, "; ".join(filter(None, notes)), evidence, p_holm)
+        if question.role == BESIDE:
+            judgement.verdict = DESCRIBED
+        judgements[_key(question), test.model] = judgement
+    models = list(dict.fromkeys(test.model for test in tests))
+    _combine(judgements, rules, models)
+    for key in dict.fromkeys(key for key, _ in judgements):
+        own = {m: judgements[key, m] for m in models if (key, m) in judgements}
+        verdicts = {model: judgement.verdict for model, judgement in own.items()}
+        verdict, reason = together(verdicts, rules["minimum_models"])
+        if verdict == NOT_TESTED:
+            reason = "; ".join(dict.fromkeys(judgement.reason for judgement in own.values()))
+        judgements[key, ALL] = Judgement(verdict, reason)
+    return judgements
+
+
+def _combine(judgements: Judgements, rules: Mapping[str, Any], models: Sequence[str]) -> None:
+    known = kinds(rules)
+    for name, claim in rules["claims"].items():
+        combine = known[claim["test"]].combine
+        for question in questions(name, rules) if combine else ():
+            for model in models:
+                verdicts = {
+                    role: _verdict_of(judgements, other, question, model)
+                    for role, other in claim["of"].items()
+                }
+                judgements[_key(question), model] = Judgement(*combine(verdicts))
+
+
+def _verdict_of(judgements: Judgements, name: str, question: Question, model: str) -> str:
+    """Return another claim's verdict on the same measure, Hessian and, if it has them, the rest."""
+    for (key, other), judgement in judgements.items():
+        claim, measure, hessian_of, outcome, gamma, role = key
+        if (claim, other, role) != (name, model, DECIDES):
+            continue
+        if (measure, hessian_of) != (question.measure, question.hessian_of):
+            continue
+        # Interventions on trained networks have neither this outcome nor a gamma.
+        if gamma is None or (outcome, gamma) == (question.outcome, question.gamma):
+            return judgement.verdict
+    return NOT_TESTED
+
+
+def _draws(rules: Mapping[str, Any], models: Sequence[str], seed: int) -> Iterator[dict]:
+    """Yield, for each bootstrap sample, model -> function that picks positions of so many seeds.
+
+    A model's tests draw the same seeds where they have the same ones; models are independent.
+    """
+    for i in range(rules["replications"]):
+        generator = np.random.default_rng([seed, i])
+        fractions = {model: generator.random(10_000) for model in models}
+        yield {m: (lambda n, f=f: (f[:n] * n).astype(int)) for m, f in fractions.items()}
+
+
+def _omissions(tests: Sequence[Test], models: Sequence[str]) -> Iterator[dict]:
+    """Yield, for each position, model -> function that leaves the seed at the position out."""
+    most = max((test.data.seeds for test in tests if test.data), default=0)
+    for i in range(most):
+        yield {m: (lambda n, i=i: np.delete(np.arange(n), i) if i < n else None) for m in models}
+
+
+def replicate(
+    tests: Sequence[Test], rules: Mapping[str, Any], seed: int, judgements: Judgements
+) -> dict[tuple, tuple[float, int]]:
+    """Return how often new seeds give each verdict again, and how many single seeds change it.
+
+    The first is a bootstrap over seeds of the whole decision, corrections included; the second
+    leaves one seed out at a time.
+    """
+    models = list(dict.fromkeys(test.model for test in tests))
+    tests = [test for test in tests if test.question.role == DECIDES]
+    fewer = {**rules, "resamples": rules["resamples_replicated"]}
+    again: dict[tuple, int] = dict.fromkeys(judgements, 0)
+    for picks in _draws(rules, models, seed):
+        for key, judgement in evaluate(tests, fewer, seed, picks).items():
+            again[key] += judgement.verdict == judgements[key].verdict
+    changed = dict.fromkeys(judgements, 0)
+    for picks in _omissions(tests, models):
+        for key, judgement in evaluate(tests, fewer, seed, picks).items():
+            changed[key] += judgement.verdict != judgements[key].verdict
+    return {key: (again[key] / rules["replications"], changed[key]) for key in judgements}
+
+
+def judge(
+    runs: pd.DataFrame,
+    rules: Mapping[str, Any],
+    experiment: str,
+    controls: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Test every claim on an experiment.
 
     Parameters
@@ -54,78 +272,113 @@ def judge(runs: pd.DataFrame, rules: Mapping[str, Any], experiment: str) -> pd.D
         Content of ``claims.yaml``.
     experiment : str
         Its name, for the sentences and the seeds of the resampling.
+    controls : DataFrame, optional
+        Interventions on trained networks, as `focal_curvature.analysis.controls` makes them.
 
     Returns
     -------
     DataFrame
-        Columns ``COLUMNS``, a row per claim, Hessian and model and one for all models together.
-        ECE is a fraction, correlations are between -1 and 1; numbers that there are not are NaN.
-        ``effect`` is the estimate with its 95% interval as text, empty where there is none.
+        Columns ``COLUMNS``: a row per claim, measure, Hessian, outcome, gamma and model, and one
+        for all models together. ``estimate``, its 95% interval ``low`` to ``high``, and ``null``
+        (no effect) are in ``unit``; ``effect`` is the same as text. ``replication`` is how often
+        new seeds give the verdict again, ``leave_one_out`` how many single seeds change it.
+        Numbers that there are not are NaN.
     """
-    cells, evidence = [], []
-    for name, claim in rules["claims"].items():
-        for hessian in claim["hessian_of"]:
-            together = claim.get("within") is not None
-            parts = [(ALL, runs)] if together else runs.groupby("model", sort=False)
-            for model, part in parts:
-                seed = derive_seed("claims", experiment, name, hessian, model)
-                cells.append({"claim": name, "hessian_of": hessian, "model": model})
-                evidence.append(TESTS[claim["test"]](part, claim, hessian, rules, seed))
-    table = pd.DataFrame(cells).assign(
-        **{k: [getattr(e, k) for e in evidence] for k in ("estimate", "low", "high", "p")},
-        **{k: [getattr(e, k) for e in evidence] for k in ("seeds", "runs")},
-        family=[rules["claims"][cell["claim"]]["family"] for cell in cells],
-    )
-    table["p_holm"] = table.groupby("family")["p"].transform(holm)
-    chosen = [
-        e.significant if e.significant and p < rules["alpha"] else e.otherwise
-        for e, p in zip(evidence, table["p_holm"], strict=True)
-    ]
-    table["verdict"], table["reason"] = zip(*chosen, strict=True)
-    table = _with_all_models(table, rules, runs["model"].nunique())
-    claims = [rules["claims"][name] for name in table["claim"]]
-    table["says"] = [claim["says"] for claim in claims]
-    table["statistic"] = [STATISTICS[claim["test"]] for claim in claims]
-    table["effect"] = [_effect(row) for row in table.to_dict("records")]
+    seed = derive_seed("claims", experiment)
+    tests = prepare(runs, rules, controls)
+    judgements = evaluate(tests, rules, seed)
+    replicated = replicate(tests, rules, seed, judgements)
+    by_key = {(_key(test.question), test.model): test for test in tests}
+    known = kinds(rules)
+    order = {
+        _key(question): question for name in rules["claims"] for question in questions(name, rules)
+    }
+    rows = []
+    for key, question in order.items():
+        models = [model for other, model in judgements if other == key]
+        for model in models:
+            judgement = judgements[key, model]
+            counted = [
+                by_key[key, m]
+                for m in ([model] if model != ALL else models[:-1])
+                if (key, m) in by_key
+            ]
+            sizes = [test.data for test in counted if test.data]
+            rows.append(
+                _row(question, known[question.claim["test"]], model, judgement)
+                | {
+                    "seeds": min((d.seeds for d in sizes), default=0),
+                    "runs": sum(d.runs for d in sizes),
+                }
+                | _replication(judgement, *replicated[key, model])
+            )
+    table = pd.DataFrame(rows)
     table["sentence"] = [_sentence(row, experiment) for row in table.to_dict("records")]
     return table[COLUMNS]
 
 
-def _effect(row: Mapping[str, Any]) -> str:
-    """Write a row's estimate and interval: a correlation, or a difference in points of ECE."""
-    numbers = [row["estimate"], row["low"], row["high"]]
-    if np.isnan(numbers).any():
-        return ""
-    if row["statistic"].startswith("Spearman"):
-        return "ρ {:+.2f} [{:+.2f}, {:+.2f}]".format(*numbers)
-    return "{:+.1f} [{:+.1f}, {:+.1f}] points".format(*(100 * n for n in numbers))
+def _replication(judgement: Judgement, again: float, changed: int) -> dict[str, Any]:
+    if judgement.verdict in (NOT_TESTED, DESCRIBED):
+        return {"replication": np.nan, "leave_one_out": np.nan, "fragile": False}
+    fragile = again < FRAGILE or changed > 0
+    return {"replication": again, "leave_one_out": changed, "fragile": bool(fragile)}
+
+
+def _row(question: Question, kind: Kind, model: str, judgement: Judgement) -> dict[str, Any]:
+    evidence, unit = judgement.evidence, kind.unit(question)
+    rules, claim = question.rules, question.claim
+    words = {
+        "measure": rules["measures"].get(question.measure, ""),
+        "outcome": rules["outcomes"].get(question.outcome, {}).get("label", ""),
+        "gamma": "" if question.gamma is None else f"{question.gamma:g}",
+    }
+    numbers = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
+    effect = ""
+    if evidence:
+        numbers = {k: unit.shown(getattr(evidence, k)) for k in ("estimate", "low", "high")}
+        texts = [unit.form.format(numbers[k]) for k in ("estimate", "low", "high")]
+        label = {"ρ": "ρ ", "share": "share "}.get(unit.name, "")
+        after = "" if label or unit.logarithmic else f" {unit.name}"
+        effect = f"{label}{texts[0]} [{texts[1]}, {texts[2]}]{after}"
+        numbers["p"] = evidence.p
+    return {
+        **{"claim": question.name, "family": claim["family"], "role": question.role},
+        **{"says": claim["says"].format(**words), "measure": question.measure or ""},
+        **{"hessian_of": question.hessian_of or "", "outcome": question.outcome or ""},
+        **{"gamma": np.nan if question.gamma is None else question.gamma, "model": model},
+        **{"statistic": kind.statistic, "unit": unit.name, **numbers, "null": unit.null},
+        **{"effect": effect, "p_holm": judgement.p_holm},
+        **{"verdict": judgement.verdict, "reason": judgement.reason},
+    }
 
 
 def to_json(table: pd.DataFrame, rules: Mapping[str, Any], experiment: str) -> dict[str, Any]:
     """Return a JSON-ready description: the experiment, the rules' numbers, a mapping per row."""
+    finite = table.replace([np.inf, -np.inf], np.nan).astype(object)
     rows = []
-    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+    for row in finite.where(finite.notna(), None).to_dict("records"):
         low, high = row.pop("low"), row.pop("high")
-        rows.append(row | {"interval": None if low is None else [low, high]})
+        rows.append(row | {"interval": None if row["estimate"] is None else [low, high]})
     numbers = {key: value for key, value in rules.items() if key != "claims"}
     return {"experiment": experiment, "rules": numbers, "claims": rows}
 
 
 def printed(table: pd.DataFrame) -> pd.DataFrame:
-    """Lay the verdicts out for print."""
-    return pd.DataFrame(
-        {
-            "Claim": table["family"] + ": " + table["says"],
-            "Hessian of": table["hessian_of"].map(HESSIANS),
-            "Model": table["model"],
-            "Verdict": table["verdict"],
-            "Effect, 95% interval": table["effect"],
-            "p (Holm)": table["p_holm"].map(lambda p: "" if np.isnan(p) else _p(p)),
-            "Seeds": table["seeds"],
-            "Runs": table["runs"],
-            "Reason": table["reason"],
-        }
-    )
+    """Lay the verdicts out for print; "!" marks the fragile ones."""
+    marks = table["fragile"].map({True: " !", False: ""}) if "fragile" in table else ""
+    shown = {
+        "Claim": table["family"] + ": " + table["says"],
+        "Hessian of": table["hessian_of"].map(HESSIANS).fillna(""),
+        "Model": table["model"],
+        "Verdict": table["verdict"] + marks,
+        "Effect, 95% interval": table["effect"],
+        "p (Holm)": table["p_holm"].map(lambda p: "" if np.isnan(p) else _p(p)),
+    }
+    if "replication" in table:
+        again = pd.to_numeric(table["replication"])
+        shown["Replication"] = again.map(lambda r: "" if np.isnan(r) else f"{100 * r:.0f}%")
+    shown |= {"Seeds": table["seeds"], "Runs": table["runs"], "Reason": table["reason"]}
+    return pd.DataFrame(shown)
 
 
 def _p(p: float) -> str:
@@ -133,43 +386,14 @@ def _p(p: float) -> str:
 
 
 def _sentence(row: Mapping[str, Any], experiment: str) -> str:
-    numbers = f" ({row['effect']}, p after Holm {_p(row['p_holm'])})" if row["effect"] else ""
+    numbers = ""
+    if row["effect"]:
+        p = "" if np.isnan(row["p_holm"]) else f", p after Holm {_p(row['p_holm'])}"
+        numbers = f" ({row['effect']}{p})"
+    of = f", Hessian of {HESSIANS[row['hessian_of']]}" if row["hessian_of"] else ""
+    again = row["replication"]
+    said = "" if np.isnan(again) else f"; new seeds would say so again in {100 * again:.0f}%"
     return (
-        f"{experiment}, {row['model']}, Hessian of {HESSIANS[row['hessian_of']]}: "
-        f"{WORDS[row['verdict']]} {row['says']}{numbers}: {row['reason']}; "
-        f"{row['seeds']} seeds, {row['runs']} runs."
+        f"{experiment}, {row['model']}{of}: {WORDS[row['verdict']]} {row['says']}{numbers}: "
+        f"{row['reason']}; {row['seeds']} seeds, {row['runs']} runs{said}."
     )
-
-
-def _with_all_models(table: pd.DataFrame, rules: Mapping[str, Any], models: int) -> pd.DataFrame:
-    """Add each claim's verdict for all models, where the test itself is not of them together."""
-    groups = []
-    for (claim, hessian), own in table.groupby(["claim", "hessian_of"], sort=False):
-        if list(own["model"]) != [ALL]:
-            verdict, reason = _general(own)
-            overall = {
-                **{"claim": claim, "hessian_of": hessian, "model": ALL},
-                **{"family": own["family"].iloc[0], "verdict": verdict, "reason": reason},
-                **{"seeds": int(own["seeds"].min()), "runs": int(own["runs"].sum())},
-            }
-            own = pd.concat([own, pd.DataFrame([overall])], ignore_index=True)
-        last = own.index[-1]
-        if own.loc[last, "verdict"] == SUPPORTED and models < rules["minimum_models"]:
-            own.loc[last, ["verdict", "reason"]] = [
-                INCONCLUSIVE,
-                f"supported, but of {count(models, 'model')} where {rules['minimum_models']} "
-                "are needed to speak of architectures",
-            ]
-        groups.append(own)
-    return pd.concat(groups, ignore_index=True)
-
-
-def _general(own: pd.DataFrame) -> tuple[str, str]:
-    """Return the verdict for all models from those of each."""
-    verdicts = own["verdict"]
-    reason = "; ".join(f"{row.model} {row.verdict}" for row in own.itertuples())
-    if (verdicts == NOT_TESTED).all():
-        return NOT_TESTED, "; ".join(own["reason"].unique())
-    if (verdicts == CONTRADICTED).any():
-        return CONTRADICTED, reason
-    return (SUPPORTED if (verdicts == SUPPORTED).all() else INCONCLUSIVE), reason

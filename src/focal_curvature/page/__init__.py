@@ -18,11 +18,10 @@ import jinja2
 import pandas as pd
 
 from focal_curvature.analysis import claims, summary
+from focal_curvature.analysis.evidence import VERDICTS
 from focal_curvature.files import read_json
 from focal_curvature.plotting import ALL_FIGURES
 
-# With its symbol, so that no verdict is told by colour alone.
-VERDICTS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "not tested": "–"}
 NONE = "none"  # value of the filter for objectives without gamma
 
 

@@ -1,407 +1,346 @@
 """Verdicts on simulated experiments whose truth is known."""
 
 import copy
-import gc
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from checkout import ROOT
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
+from focal_curvature import registry
 from focal_curvature.analysis import claims, summary
-from focal_curvature.analysis.evidence import TESTS, holm
+from focal_curvature.analysis.evidence import (
+    Evidence,
+    decide,
+    holm,
+    mean_over_seeds,
+    share,
+    together,
+)
+from focal_curvature.analysis.questions import questions
 from focal_curvature.config import ConfigError, load_claims
 
-WORKFLOW = Path(__file__).parents[3] / "workflow"
-SCHEMA = yaml.safe_load((WORKFLOW / "schemas/claims.schema.yaml").read_text())
-RULES = yaml.safe_load((WORKFLOW / "claims.yaml").read_text()) | {"resamples": 999}
-GAMMAS = (0, 0.5, 1, 2, 3, 5)
+SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/claims.schema.yaml").read_text())
+FULL = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text())
+RULES = FULL | {"resamples": 499, "resamples_replicated": 199, "replications": 5}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_collection():
-    """Let statsmodels' calls of gc.collect find little to go through."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
+@pytest.fixture(scope="module")
+def rules_module():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        import rules
+
+        yield rules
 
 
-def experiment(
-    seed=0,
-    models=("cnn", "resnet"),
-    seeds=5,
-    trace=lambda gamma, noise: np.exp(noise),
-    ece=lambda gamma, trace, noise: 0.05 + 0.01 * noise,
-    gammas=GAMMAS,
-):
-    """Return runs whose traces (of either Hessian) and ECE are made by the functions given."""
-    generator = np.random.default_rng(seed)
-    rows = []
-    for model in models:
-        for gamma in gammas:
-            for s in range(seeds):
-                found = trace(gamma, generator.normal())
-                row = {"model": model, "gamma": gamma, "seed": s, "status": "completed"}
-                row |= {"objective": "ce" if gamma == 0 else f"focal-{gamma}", "accuracy": 0.9}
-                for loss in ("objective", "cross_entropy"):
-                    row |= {f"trace_{loss}": found, f"top_eigenvalue_{loss}": found / 10}
-                error = ece(gamma, found, generator.normal())
-                row |= {"ece": error, "ece_scaled": error / 2}
-                rows.append(row | {"noise_floor": 0.005, "noise_floor_scaled": 0.005})
-    return pd.DataFrame(rows)
+@pytest.fixture(scope="module")
+def runs(rules_module):
+    """Curvature falls with gamma, and with it the outcome; the penalty does the same."""
+    return rules_module.experiment(rules_module._because(1.0), 8, 0)
 
 
-def penalised(
-    runs,
-    seed=0,
-    ece=0.0,
-    accuracy=0.0,
-    trace=0.5,
-    noise=0.002,
-    strengths=(0.1,),
-    name="hessian_trace",
-):
-    """Add a penalty's arms to the plain runs' own values."""
-    generator = np.random.default_rng(seed)
-    plain = runs[runs["objective"] == "ce"]
-    arms = []
-    for strength in strengths:
-        arm = plain.assign(objective=f"ce-{name}-{strength}", regulariser=name, gamma=np.nan)
-        arm["ece"] += ece + noise * generator.normal(size=len(arm))
-        arm["accuracy"] += accuracy + 0.001 * generator.normal(size=len(arm))
-        arm["trace_cross_entropy"] *= trace
-        arms.append(arm.assign(strength=strength))
-    return pd.concat([runs, *arms], ignore_index=True)
+@pytest.fixture(scope="module")
+def table(runs):
+    return claims.judge(runs, RULES, "toy", CONTROLS)
 
 
-def judged(runs, rules=RULES):
-    table = claims.judge(runs, rules, "toy")
-    assert list(table.columns) == claims.COLUMNS
-    return table.set_index(["claim", "hessian_of", "model"]).sort_index()
-
-
-def falling(gamma, noise):
-    return np.exp(-gamma + 0.3 * noise)
-
-
-def test_a_trend_is_supported_where_every_model_has_it():
-    found = judged(experiment(trace=falling))
-    row = found.loc[("c1_trace", "objective", "cnn")]
-    assert row["verdict"] == "supported"
-    assert row["high"] < row["estimate"] + 0.2 < 0
-    assert row["p"] == pytest.approx(0.001)
-    assert (row["seeds"], row["runs"]) == (5, 30)
-    assert found.loc[("c1_trace", "objective", claims.ALL), "verdict"] == "supported"
-    assert found.loc[("c1_top_eigenvalue", "objective", "cnn"), "estimate"] == row["estimate"]
-
-
-def test_one_model_that_disagrees_contradicts_a_claim_about_all():
-    rising = experiment(trace=lambda g, n: np.exp(g + n), models=["resnet"])
-    found = judged(pd.concat([experiment(trace=falling, models=["cnn"]), rising]))
-    verdicts = dict(found.loc[("c1_trace", "cross_entropy"), "verdict"])
-    opposite = dict.fromkeys(["resnet", claims.ALL], "contradicted")
-    assert verdicts == {"cnn": "supported"} | opposite
-    reason = found.loc[("c1_trace", "cross_entropy", claims.ALL), "reason"]
-    assert reason == "cnn supported; resnet contradicted"
-
-
-def test_one_model_supports_nothing_in_general():
-    found = judged(experiment(trace=falling, models=["cnn"]))
-    assert found.loc[("c1_trace", "objective", "cnn"), "verdict"] == "supported"
-    overall = found.loc[("c1_trace", "objective", claims.ALL)]
-    assert overall["verdict"] == "inconclusive"
-    assert "1 model" in overall["reason"]
-
-
-def test_an_association_through_gamma_alone_is_none_within_gamma():
-    runs = experiment(
-        trace=lambda g, n: np.exp(g + 0.2 * n), ece=lambda g, t, n: 0.05 + 0.02 * g + 0.002 * n
+CONTROLS = pd.DataFrame(
+    {"model": model, "objective": "ce", "seed": 0, "control": control, "ece": ece}
+    | {"trace": trace, "top_eigenvalue": trace / 10, "adaptive_sharpness": 1.0}
+    for model in ("one", "two")
+    for control, trace, ece in (
+        ("none", 8.0, 0.05),
+        ("dinh", 64.0, 0.05),
+        ("temperature", 4.0, 0.02),
     )
-    found = judged(runs)["verdict"]
-    assert found[("c2_overall", "cross_entropy", claims.ALL)] == "supported"
-    assert found[("c2_temperature_scaled", "cross_entropy", "cnn")] == "supported"
-    assert found[("c2_within_gamma", "cross_entropy", claims.ALL)] == "inconclusive"
+)
 
 
-def test_an_association_within_gamma_is_found():
-    runs = experiment(seeds=8, ece=lambda g, t, n: 0.05 + 0.02 * np.log(t) + 0.002 * n)
-    found = judged(runs).loc[("c2_within_gamma", "objective", claims.ALL)]
+def row(table, claim, model="one", **where):
+    found = table[(table["claim"] == claim) & (table["model"] == model)]
+    for key, value in where.items():
+        found = found[found[key] == value]
+    return found.iloc[0]
+
+
+def test_every_question_is_answered_of_every_model_and_of_all(table):
+    assert list(table.columns) == claims.COLUMNS
+    asked = [q for name in RULES["claims"] for q in questions(name, RULES) if q.role == "decides"]
+    deciding = table[table["role"] == "decides"]
+    assert len(deciding) == 3 * len(asked)
+    assert set(deciding["model"]) == {"one", "two", claims.ALL}
+    assert deciding.loc[deciding["verdict"] != "not tested", "reason"].str.len().all()
+
+
+def test_the_ratio_is_paired_by_seed(runs, table):
+    found = row(table, "c1_ratio", measure="trace", hessian_of="objective", role="decides")
+    wide = runs[(runs["model"] == "one")].pivot_table(
+        index="seed", columns="gamma", values="trace_objective"
+    )
+    wanted = stats.ttest_rel(np.log(wide[3.0]), np.log(wide[0.0]))
     assert found["verdict"] == "supported"
-    assert found["estimate"] > 0.9
+    assert found["p"] == pytest.approx(wanted.pvalue)
+    low, high = np.exp(wanted.confidence_interval())
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+    assert (found["unit"], found["null"]) == ("ratio", 1)
 
 
-def test_differences_below_the_noise_floor_support_nothing():
-    runs = experiment(trace=falling, ece=lambda g, t, n: 0.05 - 0.001 * g)
-    found = judged(runs).loc[("c2_overall", "objective", "cnn")]
-    assert found["p_holm"] < 0.05
-    assert found["verdict"] == "inconclusive"
-    assert "noise floor" in found["reason"]
-    half = (found["high"] - found["low"]) / 2
-    assert found["reason"].endswith(f"the interval's half-width is {half:.2f}")
+def test_the_table_has_units_that_say_what_no_effect_is(table):
+    counted = table[table["estimate"].notna()]
+    nulls = counted.groupby("unit")["null"].unique().map(list).to_dict()
+    assert nulls["ratio"] == [1]
+    assert nulls["share"] == [0.5]
+    assert set(counted["unit"]) == set(nulls) >= {"ρ", "pp²", "points", "nats"}
 
 
-def test_a_best_level_of_the_trace_is_found_and_a_monotone_relation_has_none():
-    bowl = experiment(trace=falling, ece=lambda g, t, n: 0.03 + 0.03 * abs(g - 2) + 0.002 * n)
-    row = judged(bowl).loc[("c2_best_level", "objective", "cnn")]
-    assert row["verdict"] == "supported"
-    assert 0 < row["low"] < row["estimate"] < row["high"]
-    row = judged(bowl.assign(noise_floor=0.2)).loc[("c2_best_level", "objective", "cnn")]
-    assert row["verdict"] == "inconclusive"
-    assert "below its noise floor of 20.0" in row["reason"]
-    assert row["reason"].endswith(half_width(row).removeprefix("the"))
-    steep = experiment(trace=falling, ece=lambda g, t, n: 0.2 - 0.03 * g + 0.002 * n)
-    verdicts = judged(steep).loc[("c2_best_level", "objective"), "verdict"]
-    assert set(verdicts) == {"inconclusive"}
+def test_curvature_that_is_not_positive_counts_as_the_least_and_is_told(runs):
+    changed = runs.copy()
+    bad = (runs["gamma"] == 3) & (runs["seed"] == 0) & (runs["model"] == "one")
+    changed.loc[bad, "trace_objective"] = -5.0
+    rules = only("c1_ratio")
+    found = row(claims.judge(changed, rules, "toy"), "c1_ratio", measure="trace")
+    assert "1 values that are not positive" in found["reason"]
+    assert found["low"] > 0
 
 
-def test_an_inverted_u_contradicts_a_best_level():
-    hill = experiment(trace=falling, ece=lambda g, t, n: 0.2 - 0.05 * abs(g - 2) + 0.002 * n)
-    row = judged(hill).loc[("c2_best_level", "objective", "cnn")]
-    assert row["verdict"] == "contradicted"
-    assert row["high"] < 0
+def only(*names, **changes):
+    return RULES | {"claims": {name: FULL["claims"][name] | changes for name in names}}
 
 
-C3 = ("c3_hessian_trace", "cross_entropy")
-ARMS = {
-    "lowers ECE": ({"ece": -0.02}, "supported", "lowers ECE"),
-    "changes nothing": ({"ece": 0.0}, "contradicted", "exclude a reduction of 0.5 points"),
-    "raises ECE": ({"ece": 0.03}, "contradicted", "exclude"),
-    "too noisy": ({"ece": 0.0, "noise": 0.03}, "inconclusive", "half-width"),
-    "too little": ({"ece": -0.004, "noise": 0.0005}, "contradicted", "exclude"),
-    "accuracy lost": ({"ece": -0.02, "accuracy": -0.05}, "inconclusive", "at equal accuracy"),
-    "trace not lowered": ({"ece": -0.02, "trace": 1.5}, "inconclusive", "lowered the trace"),
+def test_because_is_supported_where_all_the_effect_is_by_flattening(table):
+    direct = row(table, "c4_direct", measure="trace", hessian_of="objective")
+    assert direct["verdict"] == "supported"
+    assert direct["low"] < 1 < direct["high"]
+    # Rescaled layers move the trace and not calibration; the scale-invariant measure stays.
+    kept = {m: row(table, "c4_function_kept", measure=m)["verdict"] for m in ("trace",)}
+    assert kept == {"trace": "contradicted"}
+    assert row(table, "c4_function_kept", measure="adaptive_sharpness")["verdict"] == "inconclusive"
+
+
+def test_because_is_contradicted_where_none_of_the_effect_is(rules_module):
+    runs = rules_module.experiment(rules_module._because(0.0), 10, 0)
+    found = claims.judge(runs, RULES, "toy")
+    for measure in ("trace", "adaptive_sharpness"):
+        because = row(found, "c4_because", measure=measure, outcome="calibration_error_debiased")
+        assert because["verdict"] == "contradicted"
+        assert "direct contradicted" in because["reason"]
+
+
+COMBINED = [
+    (("supported", "supported", "not tested"), "supported"),
+    (("supported", "supported", "contradicted"), "mixed"),
+    (("supported", "inconclusive", "inconclusive"), "inconclusive"),
+    (("contradicted", "inconclusive", "not tested"), "contradicted"),
+    (("contradicted", "supported", "not tested"), "mixed"),
+    (("not tested", "contradicted", "contradicted"), "contradicted"),
+    (("not tested", "contradicted", "not tested"), "inconclusive"),
+    (("not tested", "supported", "not tested"), "inconclusive"),
+    (("not tested", "not tested", "contradicted"), "not tested"),
+]
+
+
+@pytest.mark.parametrize(("verdicts", "wanted"), COMBINED)
+def test_what_combination_decides_because(verdicts, wanted):
+    combine = claims.kinds(FULL)["combination"].combine
+    roles = dict(zip(("direct", "mediation", "function_kept"), verdicts, strict=True))
+    assert combine(roles)[0] == wanted
+
+
+def test_what_is_beside_counts_no_verdict(table):
+    beside = table[table["role"] == "beside"]
+    assert len(beside)
+    assert set(beside["verdict"]) == {"described"}
+    assert beside["p_holm"].isna().all()
+    assert set(table.loc[table["outcome"] == "ece", "role"]) == {"beside", "decides"}
+
+
+def test_models_that_disagree_are_mixed(runs):
+    other = runs[runs["model"] == "two"].copy()
+    other["trace_objective"] = 1 / other["trace_objective"]
+    both = pd.concat([runs[runs["model"] == "one"], other])
+    rules = only("c1_ratio", measures=["trace"], hessian_of=["objective"])
+    verdicts = claims.judge(both, rules, "toy").query("role == 'decides'")
+    assert list(verdicts["verdict"]) == ["supported", "contradicted", "mixed"]
+
+
+TOGETHER = [
+    (("supported", "supported"), "supported"),
+    (("supported", "contradicted"), "mixed"),
+    (("contradicted", "inconclusive"), "inconclusive"),
+    (("negligible", "negligible"), "negligible"),
+    (("not tested", "not tested"), "not tested"),
+    (("supported", "not tested"), "inconclusive"),
+    (("supported",), "inconclusive"),
+]
+
+
+@pytest.mark.parametrize(("verdicts", "wanted"), TOGETHER)
+def test_all_models_together(verdicts, wanted):
+    assert together(dict(enumerate(verdicts)), 2)[0] == wanted
+
+
+DECIDED = {
+    "as claimed": ((-0.5, -0.8, -0.2), 0.01, "supported"),
+    "the other way": ((0.5, 0.2, 0.8), 0.01, "contradicted"),
+    "excluded": ((0.3, -0.05, 0.65), 0.2, "contradicted"),
+    "negligible": ((0.01, -0.05, 0.07), 0.7, "negligible"),
+    "negligible though significant": ((-0.05, -0.08, -0.02), 0.001, "negligible"),
+    "wide": ((-0.2, -0.6, 0.2), 0.2, "inconclusive"),
 }
 
 
-@pytest.mark.parametrize(("arm", "verdict", "words"), ARMS.values(), ids=ARMS)
-def test_a_penalty_is_judged_at_equal_accuracy_and_a_lower_trace(arm, verdict, words):
-    row = judged(penalised(experiment(), **arm)).loc[(*C3, "cnn")]
-    assert row["verdict"] == verdict
-    assert words in row["reason"]
-    assert (half_width(row) in row["reason"]) == (verdict == "inconclusive")
+@pytest.mark.parametrize(("numbers", "p", "wanted"), DECIDED.values(), ids=DECIDED)
+def test_what_decides(numbers, p, wanted):
+    assert decide(Evidence(*numbers, p), -1, 0.1, p, 0.05)[0] == wanted
 
 
-def half_width(row):
-    return f"the interval's half-width is {50 * (row['high'] - row['low']):.1f} points"
-
-
-def test_a_reduction_below_the_noise_floor_is_neither_an_effect_nor_none():
-    runs = experiment(ece=lambda g, t, n: 0.1 + 0.001 * n).assign(noise_floor=0.02)
-    row = judged(penalised(runs, ece=-0.012)).loc[(*C3, "cnn")]
-    assert row["p_holm"] < 0.05
-    assert row["verdict"] == "inconclusive"
-    assert row["reason"] == (
-        f"the reduction is below the noise floor of 2.0 points; {half_width(row)}"
+def test_a_missing_column_is_not_tested(runs):
+    without = runs.drop(columns="nll_refinement")
+    found = row(
+        claims.judge(without, only("c3_gauss_newton_trace"), "toy"), "c3_gauss_newton_trace"
     )
+    assert found["verdict"] == "not tested"
+    assert "no nll_refinement" in found["reason"]
 
 
-def test_a_noisy_strength_does_not_hide_one_that_works():
-    runs = experiment()
-    both = pd.concat(
-        [
-            penalised(runs, ece=-0.02),
-            penalised(runs, ece=-0.03, noise=0.05, strengths=(0.2,)).query("objective != 'ce'"),
-        ]
-    )
-    both = both[~both.duplicated(["model", "objective", "seed"])]
-    row = judged(both).loc[(*C3, "cnn")]
-    assert row["verdict"] == "supported"
-    assert "ce-hessian_trace-0.1" in row["reason"]
+def test_few_seeds_and_few_gammas_are_not_tested(runs):
+    few = runs[runs["seed"] < 4]
+    found = claims.judge(few, RULES, "toy")
+    decided = found[(found["role"] == "decides") & found["estimate"].notna()]
+    assert decided.empty
+    assert "4 usable seeds, at least 5 needed" in row(found, "c1_ratio")["reason"]
+    two = runs[runs["gamma"].isna() | runs["gamma"].isin([0, 3])]
+    assert row(claims.judge(two, only("c1_trend"), "toy"), "c1_trend")["verdict"] == "not tested"
 
 
-def test_a_penalty_is_paired_with_the_plain_run_of_the_same_seed():
-    """Seeds differ far more than the arms do: unpaired, nothing could be seen."""
-    runs = experiment(ece=lambda g, t, n: 0.2 + 0.05 * n)
-    row = judged(penalised(runs, ece=-0.02)).loc[(*C3, "cnn")]
-    arm = penalised(runs, ece=-0.02)
-    two = [arm[(arm["model"] == "cnn") & (arm["objective"] == o)] for o in ("ce", row_arm(arm))]
-    wanted = stats.ttest_rel(two[1]["ece"], two[0]["ece"])
-    assert row["verdict"] == "supported"
-    assert row["p"] == pytest.approx(wanted.pvalue)
-    assert (row["low"], row["high"]) == pytest.approx(tuple(wanted.confidence_interval()))
-
-
-def row_arm(runs):
-    return runs["objective"].iloc[-1]
-
-
-def test_strengths_are_corrected_for_and_one_that_works_is_enough():
-    runs = experiment()
-    one = judged(penalised(runs, ece=-0.02)).loc[(*C3, "cnn")]
-    arms = penalised(runs, ece=-0.02)
-    more = penalised(runs, ece=0.0, seed=1, strengths=(0.2, 0.3, 0.4))
-    both = pd.concat([arms, more[more.get("regulariser").notna()]])
-    three = judged(both).loc[(*C3, "cnn")]
-    assert three["verdict"] == "supported"
-    assert three["estimate"] == one["estimate"]
-    assert three["p"] == pytest.approx(4 * one["p"])
-
-
-def test_where_cross_entropy_is_calibrated_a_penalty_cannot_help():
-    runs = experiment(ece=lambda g, t, n: 0.008 + 0.0001 * n)
-    row = judged(penalised(runs)).loc[(*C3, "cnn")]
-    assert row["verdict"] == "inconclusive"
-    assert "no room" in row["reason"]
-    assert row["reason"].endswith(half_width(row))
-
-
-def test_without_the_arms_a_claim_is_not_tested():
-    found = judged(experiment())
-    row = found.loc[(*C3, claims.ALL)]
-    assert (row["verdict"], row["reason"]) == ("not tested", "no usable runs of hessian_trace")
-    controls = experiment().assign(gamma=np.nan, objective="brier")
-    found = judged(controls)
-    assert set(found["verdict"]) == {"not tested"}
-    assert found["estimate"].isna().all()
-
-
-def test_few_seeds_give_no_verdict():
-    found = judged(penalised(experiment(trace=falling, seeds=4), ece=-0.02))
-    c3 = found.loc[C3]
-    assert set(found.loc["c1_trace", "verdict"]) == {"inconclusive"}
-    assert set(c3["verdict"]) == {"inconclusive"}
-    assert "4 usable seeds, at least 5 needed" in c3.loc["cnn", "reason"]
-    assert found.loc[("c1_trace", "objective", "cnn"), "seeds"] == 4
-    assert set(judged(experiment(seeds=1))["verdict"]) == {"inconclusive", "not tested"}
-
-
-def test_diverged_and_unmeasured_runs_do_not_count():
-    runs = experiment(trace=falling, seeds=7)
-    known = judged(runs[runs["seed"] < 5].assign(x=0))
+def test_runs_that_diverged_at_an_extreme_level_do_not_cost_the_others_their_seeds(runs):
     lost = runs.copy()
-    lost.loc[lost["seed"] == 5, "status"] = "diverged"
-    lost.loc[lost["seed"] == 6, ["trace_objective", "top_eigenvalue_objective"]] = np.nan
-    lost.loc[lost["seed"] == 6, ["trace_cross_entropy", "top_eigenvalue_cross_entropy"]] = np.inf
-    pd.testing.assert_frame_equal(judged(lost), known)
+    lost.loc[(lost["gamma"] == 5) & (lost["seed"] > 2), "status"] = "diverged"
+    found = row(claims.judge(lost, only("c1_trend"), "toy"), "c1_trend")
+    assert found["seeds"] == 8
+    assert "without gamma 5" in found["reason"]
 
 
-def test_a_model_without_a_usable_run_leaves_the_claim_open():
-    runs = experiment(trace=falling)
-    runs.loc[runs["model"] == "resnet", "status"] = "diverged"
-    verdicts = judged(runs)["verdict"]
-    assert verdicts[("c1_trace", "objective", "cnn")] == "supported"
-    assert verdicts[("c1_trace", "objective", "resnet")] == "not tested"
-    assert verdicts[("c1_trace", "objective", claims.ALL)] == "inconclusive"
-    assert verdicts[("c2_within_gamma", "objective", claims.ALL)] == "inconclusive"
-
-
-def test_what_never_varies_settles_nothing():
-    found = judged(experiment(ece=lambda g, t, n: 0.05))
-    assert set(found.loc["c2_overall", "verdict"]) == {"inconclusive"}
-    assert "never varies" in found.loc[("c2_overall", "objective", "cnn"), "reason"]
-    assert set(found.loc["c2_best_level", "verdict"]) == {"inconclusive"}
-
-
-def test_few_gammas_are_no_trend():
-    found = judged(experiment(gammas=(0, 2)))
-    assert found.loc[("c1_trace", "objective", "cnn"), "verdict"] == "not tested"
-
-
-def test_the_order_of_the_rows_is_of_no_matter():
-    runs = penalised(experiment(), ece=-0.02)
+def test_the_order_of_the_rows_is_of_no_matter(runs):
+    rules = only("c2_within_gamma", "c2_best_gamma", "c3_gauss_newton_trace")
     shuffled = runs.groupby("model", group_keys=False)[list(runs)].apply(
         lambda group: group.sample(frac=1, random_state=1)
     )
-    pd.testing.assert_frame_equal(judged(shuffled), judged(runs))
+    pd.testing.assert_frame_equal(
+        claims.judge(shuffled, rules, "toy"), claims.judge(runs, rules, "toy")
+    )
 
 
-def test_holm_is_by_family_and_by_hand():
+def test_each_verdict_has_how_often_new_seeds_give_it_again(rules_module):
+    truth = rules_module.Truth(rules_module._falling(1.0))
+    rules = only("c1_ratio", measures=["trace"], hessian_of=["objective"]) | {"replications": 40}
+    strong = claims.judge(rules_module.experiment(truth, 8, 0), rules, "toy")
+    sure = row(strong, "c1_ratio")
+    assert (sure["verdict"], sure["replication"], sure["leave_one_out"]) == ("supported", 1, 0)
+    assert not sure["fragile"]
+    close = rules_module.Truth(rules_module._falling(0.14))
+    weak = [
+        row(claims.judge(rules_module.experiment(close, 8, i), rules, "toy"), "c1_ratio")
+        for i in range(6)
+    ]
+    assert any(w["fragile"] and w["replication"] < 0.8 for w in weak)
+    printed = claims.printed(pd.DataFrame(weak))
+    assert (printed["Verdict"].str.endswith(" !") == [w["fragile"] for w in weak]).all()
+
+
+def test_holm_is_statsmodels():
+    p = np.random.default_rng(0).random(20) ** 3
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])
     assert holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx(
         [0.03, 0.06, np.nan, 0.06], nan_ok=True
     )
-    found = judged(experiment(seed=3))
-    for _, family in found.groupby("family"):
-        wanted = holm(family["p"])
-        np.testing.assert_allclose(family["p_holm"], wanted)
 
 
-def support_without_an_effect(claim, make, n=100):
-    """Count how often a claim is supported over experiments in which nothing has an effect."""
-    rules = RULES | {"claims": {claim: RULES["claims"][claim] | {"smallest_effect": 1e-9}}}
-    experiments = (make(i).assign(noise_floor=0) for i in range(n))
-    found = [claims.judge(runs, rules, "null")["verdict"].iloc[0] for runs in experiments]
-    return found.count("supported")
+def test_the_mean_over_seeds_is_scipys_t_test():
+    values = np.random.default_rng(0).normal(0.3, 1, 9)
+    found, wanted = mean_over_seeds(values), stats.ttest_1samp(values, 0)
+    assert found.p == pytest.approx(wanted.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(wanted.confidence_interval()))
 
 
-def test_without_an_effect_a_penalty_is_hardly_ever_supported():
-    def make(i):
-        return penalised(experiment(i, models=["cnn"], gammas=[0]), i, strengths=(0.1, 1, 10))
-
-    assert support_without_an_effect(C3[0], make) <= stats.binom.ppf(0.999, 100, 0.025)
-
-
-def test_without_an_effect_a_best_level_is_hardly_ever_supported():
-    found = support_without_an_effect("c2_best_level", lambda i: experiment(i, models=["cnn"]))
-    assert found <= stats.binom.ppf(0.999, 100, 0.025)
-
-
-def test_the_words_are_the_verdicts():
-    known = {
-        "supported": "the data support that",
-        "contradicted": "the data contradict that",
-        "inconclusive": "the data do not settle whether",
-        "not tested": "it was not tested whether",
-    }
-    runs = experiment(trace=falling, ece=lambda g, t, n: 0.05 + 0.05 * g + 0.01 * n)
-    found = judged(penalised(runs, ece=-0.02))
-    assert set(found["verdict"]) == set(known)
-    for _, row in found.iterrows():
-        said = [verdict for verdict, words in known.items() if words in row["sentence"]]
-        assert said == [row["verdict"]]
-        assert row["reason"] in row["sentence"]
+def test_a_shares_interval_holds_what_its_test_does_not_reject():
+    generator = np.random.default_rng(0)
+    total = generator.normal(-1, 0.3, 12)
+    part = 0.7 * total + generator.normal(0, 0.2, 12)
+    found, _ = share(part, total)
+    for end in (found.low, found.high):
+        assert stats.ttest_1samp(part - end * total, 0).pvalue == pytest.approx(0.05)
+    assert found.p == pytest.approx(stats.ttest_1samp(part - 0.5 * total, 0).pvalue)
+    assert share(part, total - total.mean() + 0.01)[0].low == -np.inf
 
 
-def test_the_file_holds_every_number_and_is_plain_json():
-    table = claims.judge(experiment(trace=falling), RULES, "toy")
+def test_the_words_are_the_verdicts(table):
+    for _, found in table.iterrows():
+        said = [verdict for verdict, words in claims.WORDS.items() if words in found["sentence"]]
+        assert found["verdict"] in said
+        assert found["reason"] in found["sentence"]
+
+
+def test_the_file_holds_every_number_and_is_plain_json(table):
     found = json.loads(json.dumps(claims.to_json(table, RULES, "toy"), allow_nan=False))
-    assert found["experiment"] == "toy"
     assert found["rules"]["alpha"] == RULES["alpha"]
     first = found["claims"][0]
     assert first["interval"] == [table["low"][0], table["high"][0]]
-    assert found["claims"][-1]["estimate"] is None
     assert len(found["claims"]) == len(table)
 
 
-def test_tables_are_written_in_four_formats(tmp_path):
-    table = claims.judge(experiment(trace=falling), RULES, "toy")
+def test_tables_are_written_in_four_formats(table, tmp_path):
     files = [tmp_path / f"claims.{kind}" for kind in ("csv", "md", "tex", "html")]
     summary.write(table, claims.printed(table), files)
     assert len(pd.read_csv(files[0])) == len(table)
-    assert "ρ -0." in files[1].read_text()
-    assert r"$\rho$ -0." in files[2].read_text()
+    assert "ρ -" in files[1].read_text()
     assert "ρ" not in files[2].read_text()
     assert files[3].read_text().count("<tr>") == len(table)
 
 
-def test_the_rules_are_valid_and_complete():
-    assert load_claims(RULES, SCHEMA) == RULES
-    assert {claim["test"] for claim in RULES["claims"].values()} == set(TESTS)
+def test_the_rules_are_valid_and_use_every_kind_of_test():
+    assert load_claims(FULL, SCHEMA) == FULL
+    assert {claim["test"] for claim in FULL["claims"].values()} == set(
+        registry.names("claim_tests")
+    )
 
 
 MISTAKES = {
     "unknown test": (
-        ("claims", "c1_trace", "test"),
+        ("claims", "c1_trend", "test"),
         "tend",
-        ["c1_trace.test", "did you mean trend"],
+        ["c1_trend.test", "did you mean trend"],
     ),
-    "no test": (("claims", "c1_trace", "test"), None, ["claims.c1_trace.test", "is missing"]),
-    "unknown key": (("claims", "c1_trace", "score"), "ece", ["c1_trace.score", "unknown"]),
-    "lacking": (("claims", "c2_overall", "score"), None, ["claims.c2_overall.score", "missing"]),
+    "no test": (("claims", "c1_trend", "test"), None, ["claims.c1_trend.test", "is missing"]),
+    "unknown key": (("claims", "c1_trend", "outcomes"), ["ece"], ["c1_trend.outcomes", "unknown"]),
+    "lacking": (("claims", "c1_trend", "up_to"), None, ["claims.c1_trend.up_to", "missing"]),
     "text for number": (("alpha",), "5e-2", ["alpha", "write 5.0e-2"]),
-    "no seeds": (("minimum_seeds",), 1, ["minimum_seeds", "at least 2"]),
-    "direction": (("claims", "c1_trace", "direction"), "down", ["c1_trace.direction", "falls"]),
-    "Hessian": (("claims", "c1_trace", "hessian_of"), ["ce"], ["hessian_of[0]", "cross_entropy"]),
-    "margin": (("claims", C3[0], "accuracy_margin"), 1, ["accuracy_margin", "less than 1"]),
+    "no seeds": (("minimum_seeds",), 1, ["minimum_seeds", "at least 3"]),
+    "direction": (("claims", "c1_trend", "direction"), "down", ["c1_trend.direction", "falls"]),
+    "Hessian": (("claims", "c1_trend", "hessian_of"), ["ce"], ["hessian_of[0]", "cross_entropy"]),
+    "outcome": (
+        ("claims", "c2_best_gamma", "outcomes"),
+        ["eec"],
+        ["c2_best_gamma.outcomes", "did you mean ece"],
+    ),
+    "measure": (("claims", "c1_trend", "measures"), ["trance"], ["did you mean trace"]),
+    "of what": (
+        ("claims", "c4_because", "of", "direct"),
+        "c4_direkt",
+        ["c4_because.of.direct", "did you mean c4_direct"],
+    ),
     "no claims": (("claims",), {}, ["claims", "empty"]),
 }
 
 
 @pytest.mark.parametrize(("path", "value", "words"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_in_the_rules_is_one_clear_line(path, value, words):
-    rules = copy.deepcopy(RULES)
+    rules = copy.deepcopy(FULL)
     place = rules
     for key in path[:-1]:
         place = place[key]
@@ -415,6 +354,24 @@ def test_a_mistake_in_the_rules_is_one_clear_line(path, value, words):
     assert all(word in line for word in words)
 
 
-def test_rules_that_are_no_mapping_are_told(tmp_path):
+def test_rules_that_are_no_mapping_are_told():
     with pytest.raises(ConfigError, match="not a mapping"):
         load_claims(None, SCHEMA)
+
+
+def test_a_kind_of_test_is_one_file(tmp_path, monkeypatch):
+    """A file put beside the others can be named in the rules; nothing else knows of it."""
+    for file in (registry.PACKAGE / "claim_tests").glob("*.py"):
+        target = tmp_path / "claim_tests" / file.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(file.read_text())
+    (tmp_path / "claim_tests/mine.py").write_text(
+        '__all__ = ["mine"]\nKEYS = {"loud": {"type": "boolean"}}\nOPTIONAL: list[str] = []\n'
+    )
+    monkeypatch.setattr(registry, "PACKAGE", tmp_path)
+    registry.names.cache_clear()
+    try:
+        path = registry.names("claim_tests")["mine"]
+        assert path == f"{tmp_path.name}.claim_tests.mine:mine"
+    finally:
+        registry.names.cache_clear()

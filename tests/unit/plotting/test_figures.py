@@ -72,10 +72,11 @@ def tables(runs, reliability):
     runs_of_theory = [cell for cell in cells if cell["hessian_of"] == "objective" and cell["gamma"]]
     verdicts = [("cnn", "inconclusive"), ("resnet", "not tested"), ("all models", "contradicted")]
     claims = [
-        {"family": "C1", "says": says, "statistic": statistic, "hessian_of": loss, "low": -0.2}
-        | {"model": model, "verdict": verdict, "high": 0.3}
+        {"family": "C1", "role": "decides", "says": says, "unit": unit, "null": 0.0}
+        | {"hessian_of": loss, "model": model, "verdict": verdict, "low": -0.2, "high": 0.3}
+        | {"fragile": verdict == "contradicted"}
         | {"estimate": 0.1 if verdict == "inconclusive" else np.nan}
-        for says, statistic in (("it falls", "Spearman correlation"), ("it helps", "difference"))
+        for says, unit in (("it falls", "ρ"), ("it helps", "points"))
         for loss in common.LOSS_LABELS
         for model, verdict in verdicts
     ]

@@ -1,0 +1,111 @@
+"""Curvature against an outcome among runs of the same gamma, that is, over seeds.
+
+The mean over gammas of Spearman's correlation over seeds. p: whole seeds of the outcome are
+reassigned, the same at every gamma, which keeps what runs of a seed have in common. Curvature is
+measured on a sample of images: its error makes correlations smaller. Where there are measurements
+on two disjoint halves of the sample, their rank correlation r within gamma gives the reliability
+of the whole, 2r / (1 + r) (Spearman-Brown), and the estimate is divided by its square root; else it
+is of the curvature as measured. The interval is Student's over the jackknife's pseudo-values,
+leaving one seed out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from focal_curvature.analysis.evidence import (
+    Data,
+    Evidence,
+    NotTestedError,
+    Part,
+    UndecidedError,
+    mean_over_seeds,
+)
+from focal_curvature.analysis.questions import (
+    CORRELATION,
+    Kind,
+    Question,
+    focal,
+    halves_of,
+    known,
+    wide,
+)
+from focal_curvature.analysis.ranks import leave_one_out, scores
+
+__all__ = ["association"]
+
+KEYS = {
+    "measures": {"$ref": "#/$defs/measures"},
+    "hessian_of": {"$ref": "#/$defs/hessian_of"},
+    "outcomes": {"$ref": "#/$defs/outcomes"},
+    "outcomes_beside": {"$ref": "#/$defs/outcomes"},
+    "up_to": {"$ref": "#/$defs/up_to"},
+    "direction": {"$ref": "#/$defs/direction"},
+    "smallest_effect": {"$ref": "#/$defs/fraction"},
+}
+OPTIONAL = ["outcomes_beside", "hessian_of"]
+
+LEAST_RELIABILITY = 0.3  # below, a correction would be most of the estimate
+
+
+def association() -> Kind:
+    """Return the kind."""
+    statistic = "Spearman correlation with curvature at equal gamma, mean over gammas"
+    return Kind(statistic, lambda question: CORRELATION, data, test)
+
+
+def data(runs: pd.DataFrame, question: Question) -> Data:
+    """Lay out curvature, its halves where there are any, and the outcome."""
+    x, y = question.curvature, str(question.outcome)
+    halves = halves_of(runs, x)
+    rows = focal(known(runs, [x, y, *halves]), question.claim["up_to"])
+    arrays, levels, note = wide(rows, [x, y, *halves], "gamma", question.rules["minimum_seeds"])
+    if len(levels) < question.rules["minimum_levels"]:
+        raise NotTestedError(f"{len(levels)} values of gamma, too few")
+    named = {"x": arrays[x], "y": arrays[y]}
+    named |= {f"half{i}": arrays[half] for i, half in enumerate(halves)}
+    return Data(named, arrays[x].size, levels, note)
+
+
+def test(data: Data, question: Question, generator: np.random.Generator) -> Evidence:
+    """Correlate, and correct for the error of the curvature."""
+    x, y = data.arrays["x"], data.arrays["y"]
+    seeds = len(x)
+    a, b = scores(x, 0), scores(y, 0)
+    products = a @ b.T / x.shape[1]  # [i, j]: seed i's curvature with seed j's outcome
+    observed = float(np.trace(products))
+    if not (a.any(axis=0) & b.any(axis=0)).all():
+        raise UndecidedError("curvature or outcome never varies at a gamma")
+    orders = _orders(seeds, question.rules["resamples"], int(generator.integers(2**31)))
+    null = products[np.arange(seeds), orders].sum(axis=1)
+    p = (1 + (np.abs(null) >= abs(observed) - 1e-9).sum()) / (1 + len(null))
+    estimate, without = observed, leave_one_out(x, y).mean(axis=1)
+    remark = "curvature's own error not corrected for"
+    if "half0" in data.arrays:
+        one, other = data.arrays["half0"], data.arrays["half1"]
+        whole = _spearman_brown(float((scores(one, 0) * scores(other, 0)).sum(axis=0).mean()))
+        if whole < LEAST_RELIABILITY:
+            raise UndecidedError(f"curvature's reliability within gamma is {whole:.2f}, too low")
+        estimate = observed / whole**0.5
+        each = _spearman_brown(leave_one_out(one, other).mean(axis=1))
+        without = without / np.sqrt(np.maximum(each, LEAST_RELIABILITY))
+        remark = f"reliability of curvature {whole:.2f}"
+    found = mean_over_seeds(seeds * estimate - (seeds - 1) * without)
+    low, high = (float(np.clip(end, -1, 1)) for end in (found.low, found.high))
+    part = Part("correlation", question.direction * estimate, found.error)
+    limited = float(np.clip(estimate, -1, 1))
+    return Evidence(limited, low, high, float(p), parts=(part,), remark=remark)
+
+
+@lru_cache(maxsize=8)
+def _orders(seeds: int, resamples: int, seed: int) -> np.ndarray:
+    """Return permutations (resamples, seeds); kept, as all tests of an experiment use the same."""
+    generator = np.random.default_rng(seed)
+    return generator.permuted(np.tile(np.arange(seeds), (resamples, 1)), axis=1)
+
+
+def _spearman_brown(r: np.ndarray | float) -> np.ndarray | float:
+    return 2 * r / (1 + r)

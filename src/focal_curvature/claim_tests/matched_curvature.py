@@ -1,0 +1,109 @@
+"""What gamma does to an outcome at matched curvature: the controlled direct effect.
+
+Each seed has cross-entropy at several strengths of a penalty, and so a curve of the outcome over
+the logarithm of curvature (linear between its points; level beyond them). At the curvature of the
+seed's own focal run the curve says what flattening alone, by the penalty, gives. So
+
+    total effect  =  focal - plain                 =  by flattening  +  direct
+    by flattening =  curve(focal's curvature) - plain
+    direct        =  focal - curve(focal's curvature)
+
+and the estimate is the share of the total effect that flattening gives. Above one half speaks for
+*because*, below against it: paired t of ``by flattening - total / 2``, interval by Fieller. Without
+a significant total effect in the claimed direction there is nothing to explain.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from focal_curvature.analysis.evidence import (
+    Data,
+    Evidence,
+    NotTestedError,
+    Part,
+    mean_over_seeds,
+    share,
+)
+from focal_curvature.analysis.questions import (
+    SHARE,
+    Kind,
+    Question,
+    focal,
+    known,
+    logarithms,
+    penalised,
+    wide,
+)
+
+__all__ = ["matched_curvature"]
+
+KEYS = {
+    "regulariser": {"$ref": "#/$defs/regulariser"},
+    "measures": {"$ref": "#/$defs/measures"},
+    "hessian_of": {"$ref": "#/$defs/hessian_of"},
+    "outcomes": {"$ref": "#/$defs/outcomes"},
+    "outcomes_beside": {"$ref": "#/$defs/outcomes"},
+    "gammas": {"$ref": "#/$defs/gammas"},
+    "gammas_beside": {"$ref": "#/$defs/gammas"},
+}
+OPTIONAL = ["outcomes_beside", "gammas_beside", "hessian_of"]
+
+
+def matched_curvature() -> Kind:
+    """Return the kind."""
+    statistic = "share of the effect that a penalty gives at focal loss's curvature"
+    return Kind(statistic, lambda question: SHARE, data, test)
+
+
+def data(runs: pd.DataFrame, question: Question) -> Data:
+    """Lay out the curve's points and the focal run of each seed, which is the last."""
+    x, y = question.curvature, str(question.outcome)
+    rows = known(runs, [x, y])
+    gamma = focal(rows)
+    gamma = gamma[gamma["gamma"] == question.gamma]
+    treated = penalised(rows, question.claim["regulariser"])
+    if gamma.empty or treated["strength"].nunique() < 2:
+        lacking = f"gamma {question.gamma:g}" if gamma.empty else "two strengths of a penalty"
+        raise NotTestedError(f"no usable runs of {lacking}")
+    rows = pd.concat([focal(rows, 0).assign(strength=0.0), treated, gamma.assign(strength=np.inf)])
+    arrays, levels, note = wide(rows, [x, y], "strength", question.rules["minimum_seeds"])
+    if len(levels) < 4 or levels[0] != 0 or levels[-1] != np.inf:
+        raise NotTestedError(
+            "too few seeds have gamma, cross-entropy and two strengths of a penalty"
+        )
+    (curvature,), changed = logarithms(arrays[x])
+    found = {"curvature": curvature, "outcome": arrays[y]}
+    return Data(found, arrays[x].size, levels, "; ".join(filter(None, [note, changed])))
+
+
+def test(data: Data, question: Question, generator: np.random.Generator) -> Evidence:
+    """Split the effect of gamma at each seed's curvature, and test the share of flattening."""
+    x, y = data.arrays["curvature"], data.arrays["outcome"]
+    curve = np.empty(len(x))
+    for i, (where, value) in enumerate(zip(x[:, :-1], y[:, :-1], strict=True)):
+        order = where.argsort(kind="stable")
+        curve[i] = np.interp(x[i, -1], where[order], value[order])
+    flattening, total = curve - y[:, 0], y[:, -1] - y[:, 0]
+    below = float((x[:, -1] < x[:, :-1].min(axis=1)).mean())
+    effect = mean_over_seeds(total)
+    barrier = ""
+    if not effect.high < 0:
+        barrier = f"gamma {question.gamma:g} does not lower the outcome significantly"
+    elif below > 0.2:
+        barrier = "the penalty does not reach focal loss's curvature"
+    found, error = share(flattening, total)
+    direct = mean_over_seeds(y[:, -1] - curve)
+    unit = question.outcome_unit
+    ends = [unit.shown(value) for value in (direct.estimate, direct.low, direct.high)]
+    remark = "direct effect {} [{}, {}] {}".format(*map(unit.form.format, ends), unit.name)
+    part = (Part("share above one half", found.estimate - 0.5, error),) if not barrier else ()
+    return Evidence(
+        *(found.estimate, found.low, found.high, found.p, found.null),
+        parts=part,
+        excluded=False,
+        negligible=False,
+        barrier=barrier,
+        remark=remark,
+    )

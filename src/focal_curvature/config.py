@@ -17,6 +17,7 @@ from jsonschema.exceptions import ValidationError
 
 from focal_curvature import registry
 from focal_curvature.data import names as dataset_names
+from focal_curvature.data import side as side_of
 from focal_curvature.runs import Objective, objectives
 
 _TYPES = {
@@ -265,6 +266,7 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     lines = []
     data = config["data"]
     known = dataset_names()
+    side = None
     if data["source"] is None and data["name"] not in known:
         lines.append(f"data.name: {registry.unknown(data['name'], known)}, or give data.source")
     if data["source"] is not None and data["name"] in known:
@@ -276,11 +278,16 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
             missing = True
         if missing or not data["source"].isprintable():
             source = repr(data["source"]) if not data["source"].isprintable() else data["source"]
-            lines.append(f"data.source: {source} does not exist: give a folder or an archive")
+            lines.append(f"data.source: {source} does not exist: give a folder or a file")
         elif set(data["source"]) & set("{}"):
             lines.append(
                 f"data.source: {data['source']} holds braces, Snakemake's wildcards: rename it"
             )
+    if not lines:
+        try:
+            side = side_of(data)
+        except ValueError as error:
+            lines.append(f"data.{error}")
     split = config["curvature"]["split"]
     wanted = [
         ("curvature.samples", split, config["curvature"]["samples"]),
@@ -321,9 +328,16 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
             try:
                 factory = registry.import_path(kind, settings.get("factory", key))
                 signature = registry.parameters(factory)
+                least = registry.least_size(factory) if kind == "models" else 1
             except ValueError as error:
                 lines.append(f"{where}.{key}: {error}")
                 continue
+            if side is not None and side < least:
+                what = "vectors" if side == 1 else f"images of {side} pixels"
+                lines.append(
+                    f"{where}.{key}: takes images of at least {least} pixels, not {what}, which "
+                    f"{data['name']} has"
+                )
             if signature:
                 given = settings["arguments"] if kind == "models" else settings.keys() - {"factory"}
                 place = f"{where}.{key}" + (".arguments" if kind == "models" else "")

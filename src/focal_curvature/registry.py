@@ -141,6 +141,25 @@ def parameters(path: str) -> tuple[list[str], list[str]] | None:
     return None
 
 
+def least_size(path: str) -> int:
+    """Return the side in pixels of the smallest images that a model takes, 1 for vectors.
+
+    Read from the text of ``LEAST_SIZE``, a dictionary by factory, in the model's module; 1 where
+    there is none.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module.
+    """
+    file, name = source_file(path), path.partition(":")[2]
+    if file.suffix == ".py":
+        for node in ast.parse(file.read_bytes()).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LEAST_SIZE":
+                return int(ast.literal_eval(node.value).get(name, 1))
+    return 1
+
+
 def unknown(name: str, known: dict[str, Any] | list[str]) -> str:
     """Say that a name is unknown, which known one is nearest, and which there are."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

@@ -38,6 +38,7 @@ DATA = {
     "fashion_mnist": (70_000, 28),
     "kmnist": (70_000, 28),
     "svhn": (99_289, 32),
+    "letters": (20_000, 1),
 }
 _OTHER_DATA = (60_000, 32)
 

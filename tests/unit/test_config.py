@@ -174,7 +174,21 @@ MISTAKES = {
         {"objectives": ["ce"], "seeds": [0], "epochs": [1, 3, 4000]},
         ["trajectory.epochs", "4000", "at most"],
     ),
-    "source without size": ("data.source", "somewhere", ["size"]),
+    "source without size": (
+        "data",
+        {"name": "mine", "source": str(ROOT / "config"), "validation": 5},
+        ["data.size: is missing"],
+    ),
+    "convolutions on vectors": (
+        "data",
+        {"name": "letters", "validation": 5},
+        ["models.small_cnn: takes images of at least 4 pixels, not vectors"],
+    ),
+    "images too small": (
+        "models",
+        {"vgg16_bn": {}},
+        ["models.vgg16_bn: takes images of at least 32 pixels, not images of 8 pixels"],
+    ),
     "mixed precision of a penalty": (
         "training.precision",
         "bfloat16",

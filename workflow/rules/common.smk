@@ -70,18 +70,16 @@ DATASET_FILES = expand(
 )
 SPLITS = f"{RESULTS}/splits.json"
 
-# What a data set is made from: a folder or archive of the user's, registered archives, or a wheel.
-DATASET_PARAMS = {key: config["data"][key] for key in ["name", "source", "size", "sha256"]}
+# What a data set is made from: a folder or file of the user's, registered archives, or a wheel.
+DATASET_PARAMS = {key: config["data"][key] for key in ["name", "source", "size", "label", "sha256"]}
 ARCHIVES = {}
 if config["data"]["source"]:
-    DATASET_READER, DATASET_RAW = "data.image_folder", config["data"]["source"]
+    DATASET_RAW = config["data"]["source"]
 elif config["data"]["name"] == "digits":
-    DATASET_READER, DATASET_RAW = "data.digits", []
+    DATASET_RAW = []
 else:
     ARCHIVES = {archive.name: archive for archive in archives(config["data"]["name"])}
-    DATASET_READER, DATASET_RAW = "data.readers", expand(
-        "{folder}/archives/{archive}", folder=DATASET, archive=ARCHIVES
-    )
+    DATASET_RAW = expand("{folder}/archives/{archive}", folder=DATASET, archive=ARCHIVES)
 
 # Jobs of a whole model beside its runs, and how many runs' measurements of curvature each makes.
 MEASUREMENTS = {}

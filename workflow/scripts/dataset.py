@@ -1,17 +1,22 @@
-"""Prepare a data set's arrays from a folder, from archives, or from scikit-learn."""
+"""Prepare a data set's arrays: of one's own, from archives, or from scikit-learn."""
 
 from pathlib import Path
 
 import job
 
-from focal_curvature.data import digits, image_folder, readers
+from focal_curvature.data import ARRAYS, TABLES, digits, image_folder, numbers, readers
 
 
 def main(snakemake):
     folder, data = Path(snakemake.output.about).parent, snakemake.params.data
-    if data["source"]:
+    source = Path(data["source"] or "")
+    if source.suffix in ARRAYS + TABLES:
+        numbers.decode(
+            source, folder, name=data["name"], label=data["label"], expected=data["sha256"]
+        )
+    elif data["source"]:
         image_folder.decode(
-            Path(data["source"]),
+            source,
             folder,
             name=data["name"],
             size=data["size"],

@@ -23,18 +23,18 @@ class Dataset:
     ----------
     name : str
     images : ndarray
-        Shape (N, C, H, W), uint8, memory-mapped.
+        Shape (N, C, H, W), uint8 or float32, memory-mapped; a vector is an image of one pixel.
     labels : ndarray
         Shape (N,), int64.
     classes : list of str
     pools : dict
         Pool -> [start, stop): ``{"all": ...}``, or the official ``{"train": ..., "test": ...}``.
     scale : int
-        The largest value that a pixel can take.
+        The largest value that a pixel can take; 1 for float32.
     """
 
     name: str
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8 | np.float32]
     labels: NDArray[np.int64]
     classes: list[str]
     pools: dict[str, list[int]]
@@ -45,7 +45,7 @@ def write(
     folder: Path,
     *,
     name: str,
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8 | np.float32],
     labels: NDArray[np.int64],
     classes: Sequence[str],
     pools: Mapping[str, Sequence[int]],
@@ -59,7 +59,7 @@ def write(
     folder : Path
         Made if need be.
     images : ndarray
-        Shape (N, C, H, W), uint8.
+        Shape (N, C, H, W), uint8 or float32.
     labels : ndarray
         Shape (N,), int64, below ``len(classes)``.
     sources : sequence of mappings
@@ -70,9 +70,9 @@ def write(
     ValueError
         If shapes, dtypes or labels do not fit together.
     """
-    if images.dtype != np.uint8 or images.ndim != 4:
+    if images.dtype not in (np.uint8, np.float32) or images.ndim != 4:
         raise ValueError(
-            f"{name}: images are {images.dtype} {images.shape}, not uint8 (N, C, H, W)"
+            f"{name}: images are {images.dtype} {images.shape}, not uint8 or float32 (N, C, H, W)"
         )
     if labels.shape != (len(images),) or not np.isin(labels, range(len(classes))).all():
         raise ValueError(

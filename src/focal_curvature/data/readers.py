@@ -23,7 +23,7 @@ FASHION = [
 ]
 KUZUSHIJI = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
 
-# images (N, C, H, W), uint8, and labels (N,), integer
+# images (N, C, H, W), or vectors (N, D, 1, 1), uint8, and labels (N,), integer
 Pool = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 
 
@@ -33,7 +33,8 @@ def decode(dataset: str, files: Sequence[Path], folder: Path, table: Path = TABL
     Parameters
     ----------
     dataset : str
-        ``mnist``, ``fashion_mnist``, ``kmnist``, ``cifar10``, ``cifar100`` or ``svhn``.
+        ``mnist``, ``fashion_mnist``, ``kmnist``, ``cifar10``, ``cifar100``, ``svhn`` or
+        ``letters``.
     files : sequence of Path
         The archives, in the order of ``sources.archives(dataset)``.
     folder : Path
@@ -59,7 +60,7 @@ def decode(dataset: str, files: Sequence[Path], folder: Path, table: Path = TABL
         labels=np.concatenate([labels, test_labels]).astype(np.int64),
         classes=classes,
         pools={"train": [0, len(images)], "test": [len(images), len(images) + len(test_images)]},
-        scale=255,
+        scale=SCALES.get(dataset, 255),
         sources=[
             {"name": archive.name, "sha256": archive.sha256, "over": archive.over}
             for archive in registered
@@ -137,6 +138,19 @@ def _svhn(*files: Path) -> tuple[Pool, Pool, list[str]]:
     return train, test, DIGITS
 
 
+def _letters(file: Path) -> tuple[Pool, Pool, list[str]]:
+    """Read Frey and Slate 1991's 16 counts, 0 to 15, of 20,000 printed capitals, in their order."""
+    import rdata
+
+    # the file does not say so, and is ASCII
+    table = rdata.read_rda(file, default_encoding="ascii")["LetterRecognition"]
+    values = table.drop(columns="lettr").to_numpy().astype(np.uint8)[:, :, None, None]
+    labels = table["lettr"].cat.codes.to_numpy().astype(np.int64)
+    # as they and others after them: the first 16,000 train
+    train, test = ((values[part], labels[part]) for part in (slice(16_000), slice(16_000, None)))
+    return train, test, list(table["lettr"].cat.categories)
+
+
 READERS: dict[str, Callable[..., tuple[Pool, Pool, list[str]]]] = {
     "mnist": partial(_mnist, DIGITS),
     "fashion_mnist": partial(_mnist, FASHION),
@@ -144,4 +158,7 @@ READERS: dict[str, Callable[..., tuple[Pool, Pool, list[str]]]] = {
     "cifar10": _cifar10,
     "cifar100": _cifar100,
     "svhn": _svhn,
+    "letters": _letters,
 }
+# The largest value that a pixel, or a number in its place, can take.
+SCALES = {"letters": 15}

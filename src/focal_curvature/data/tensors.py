@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from focal_curvature.data import arrays, splits
@@ -76,17 +77,13 @@ def load(
     dataset = arrays.read(dataset_folder)
     indices = splits.read(splits_file)
     train = dataset.images[indices["train"]]
-    # Integer sums per value: exact, so that the normalisation does not depend on summation order.
     channels = dataset.images.shape[1]
-    histograms = [np.bincount(train[:, c].ravel(), minlength=256) for c in range(channels)]
-    values = np.arange(256) / dataset.scale
-    mean = [float(h @ values / h.sum()) for h in histograms]
-    std = [
-        float(np.sqrt(h @ (values - m) ** 2 / h.sum()))
-        for h, m in zip(histograms, mean, strict=True)
-    ]
+    moments = [_moments(train[:, c], dataset.scale) for c in range(channels)]
+    mean, std = ([m[i] for m in moments] for i in range(2))
     if not all(std):
-        raise ValueError(f"{dataset_folder}: a channel is constant over the training images")
+        raise ValueError(
+            f"{dataset_folder}: channel {std.index(0)} is constant over the training images"
+        )
     loaded = {}
     with advise(
         f"out of memory on {device} while loading the images: lower data.train "
@@ -100,6 +97,20 @@ def load(
             labels = torch.from_numpy(dataset.labels[indices[name]]).to(device)
             loaded[name] = Split(images, labels)
     return Tensors(loaded, len(dataset.classes), channels, dataset.images.shape[2], mean, std)
+
+
+def _moments(values: NDArray[np.uint8 | np.float32], scale: int) -> tuple[float, float]:
+    """Mean and standard deviation in units of ``scale``, whatever the order of summation."""
+    if values.dtype == np.uint8:
+        # integer sums per value are exact
+        histogram = np.bincount(values.ravel(), minlength=256)
+        levels = np.arange(256) / scale
+        mean = float(histogram @ levels / histogram.sum())
+        return mean, float(np.sqrt(histogram @ (levels - mean) ** 2 / histogram.sum()))
+    wide = values.astype(np.float64) / scale
+    # the digits that sums in another order may change are left out
+    mean, std = float(f"{wide.mean():.9g}"), float(f"{wide.std():.9g}")
+    return mean, 0.0 if wide.min() == wide.max() else std
 
 
 @dataclass(frozen=True)

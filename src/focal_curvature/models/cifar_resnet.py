@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 __all__ = ["resnet20", "resnet56"]
+LEAST_SIZE = {"resnet20": 4, "resnet56": 4}
 
 
 class _Block(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 __all__ = ["densenet121"]
+LEAST_SIZE = {"densenet121": 8}
 
 
 def densenet121(classes: int, channels: int, size: int) -> nn.Module:

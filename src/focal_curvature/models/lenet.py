@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 __all__ = ["lenet"]
+LEAST_SIZE = {"lenet": 4}
 
 
 def lenet(classes: int, channels: int, size: int) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 __all__ = ["small_cnn"]
+LEAST_SIZE = {"small_cnn": 4}
 
 
 def small_cnn(classes: int, channels: int, size: int, *, width: int = 8) -> nn.Sequential:

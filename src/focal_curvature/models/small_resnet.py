@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from focal_curvature.kernels import safe_convolutions
 
 __all__ = ["small_resnet"]
+LEAST_SIZE = {"small_resnet": 4}
 
 
 class Block(nn.Module):

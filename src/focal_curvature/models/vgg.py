@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 __all__ = ["vgg16_bn"]
+LEAST_SIZE = {"vgg16_bn": 32}
 
 
 def vgg16_bn(classes: int, channels: int, size: int) -> nn.Module:

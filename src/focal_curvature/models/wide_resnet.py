@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from focal_curvature.kernels import safe_convolutions
 
 __all__ = ["wide_resnet28_10"]
+LEAST_SIZE = {"wide_resnet28_10": 4}
 
 
 class _Block(nn.Module):

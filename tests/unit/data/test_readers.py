@@ -245,3 +245,23 @@ def test_fashion_mnist_has_its_published_moments(tmp_path):
     assert found.pools == {"train": [0, 60_000], "test": [60_000, 70_000]}
     assert np.bincount(found.labels[:60_000]).tolist() == [6_000] * 10
     assert np.bincount(found.labels[60_000:]).tolist() == [1_000] * 10
+
+
+def test_letters_keep_their_order_and_the_usual_test_part(tmp_path):
+    import pandas as pd
+    import rdata
+
+    count = 16_010
+    values = RANDOM.integers(0, 16, (count, 16))
+    letters = np.array(list("ABC"))[np.arange(count) % 3]
+    frame = pd.DataFrame({"lettr": pd.Categorical(letters)})
+    frame = frame.assign(**{f"x{i}": values[:, i].astype(float) for i in range(16)})
+    path = tmp_path / "LetterRecognition.rda"
+    rdata.write_rda(path, {"LetterRecognition": frame})
+    out = tmp_path / "out"
+    decode("letters", [path], out, registry(tmp_path, "letters", [path]))
+    found = arrays.read(out)
+    np.testing.assert_array_equal(found.images[:, :, 0, 0], values)
+    np.testing.assert_array_equal(found.labels, np.arange(count) % 3)
+    assert (found.classes, found.scale) == (["A", "B", "C"], 15)
+    assert found.pools == {"train": [0, 16_000], "test": [16_000, count]}

@@ -70,7 +70,7 @@ def load(
     Raises
     ------
     ValueError
-        If a file is not what its checksum says, or a channel is constant.
+        If a file is not what its checksum says, or a channel of images is constant.
     MemoryError
         If memory runs out.
     """
@@ -80,6 +80,9 @@ def load(
     channels = dataset.images.shape[1]
     moments = [_moments(train[:, c], dataset.scale) for c in range(channels)]
     mean, std = ([m[i] for m in moments] for i in range(2))
+    if dataset.images.shape[2] == 1:
+        # a feature that the training split has one value of says nothing, and does no harm
+        std = [s or 1.0 for s in std]
     if not all(std):
         raise ValueError(
             f"{dataset_folder}: channel {std.index(0)} is constant over the training images"

@@ -109,6 +109,19 @@ def test_features_are_standardised_on_the_training_split(tmp_path):
         np.testing.assert_allclose(found[:, 2, 0, 0], expected[:, 2], atol=0.02)
 
 
+def test_a_feature_that_training_has_one_value_of_stays_finite(tmp_path):
+    inputs = VECTORS.copy()
+    source = npz(tmp_path, inputs=inputs, labels=NAMES)
+    indices = splits.split(decoded(source), train=30, validation=15, test=15, seed=0)
+    inputs[indices["train"], 1] = 7.0
+    np.savez(source, inputs=inputs, labels=NAMES)
+    decoded(source)
+    splits.write(tmp_path / "splits.json", indices)
+    loaded = tensors.load(tmp_path / "out", tmp_path / "splits.json", torch.device("cpu"))
+    assert (loaded.splits["train"].images[:, 1] == 0).all()
+    assert loaded.splits["test"].images.isfinite().all()
+
+
 def test_a_hash_is_held_against_the_expected_one(tmp_path):
     source = npz(tmp_path, inputs=VECTORS, labels=NAMES)
     digest = hashlib.sha256(source.read_bytes()).hexdigest()

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from focal_curvature.plotting.common import LOSS_LABELS, arm_label, colours, panels, plain_log_ticks
+from focal_curvature.plotting.common import (
+    FEWEST_JOINED,
+    LOSS_LABELS,
+    arm_label,
+    bound_axis,
+    colours,
+    panels,
+    plain_log_ticks,
+)
 
 MARKERS = {"focal": "o", "cross-entropy": "*", "penalty": "^", "other loss": "s"}
 JOINED = ("focal", "penalty")  # with cross-entropy, which is their gamma or strength of zero
@@ -47,18 +55,20 @@ def draw(data: pd.DataFrame) -> Figure:
         ["family", "name"], key=lambda c: c.map(order) if c.name == "family" else c
     )
     palette = colours(list(arms["name"]))
-    figure, axes = panels(models, list(LOSS_LABELS), 2.6, sharex="col", sharey="row")
+    figure, axes = panels(models, list(LOSS_LABELS), 2.6, sharex="col")
     for row, model in zip(axes, models, strict=True):
         for ax, loss in zip(row, LOSS_LABELS, strict=True):
             own = data[(data["model"] == model) & (data["hessian_of"] == loss)]
-            ax.axhspan(0, own["noise_floor_95"].mean(), color="0.92", lw=0)
+            floors = own.groupby("objective")["noise_floor_95"].mean()
+            ax.axhspan(0, floors.min(), color="0.9", lw=0)
+            ax.axhspan(floors.min(), floors.max(), color="0.95", lw=0)
             plain = _means(own[own["family"] == "cross-entropy"])
             for family, name in arms.itertuples(index=False):
                 chosen = own[own["name"] == name]
                 style = {"marker": MARKERS[family], "color": palette[name]}
                 ax.plot(chosen["trace"], chosen["ece"], ls="", ms=2, mew=0, alpha=0.45, **style)
                 means = _means(chosen)
-                if family in JOINED:
+                if family in JOINED and len(means) + 1 >= FEWEST_JOINED:
                     path = pd.concat([plain, means])
                     ax.plot(path["trace"], path["ece"], lw=0.7, color=palette[name])
                 ax.plot(
@@ -75,7 +85,7 @@ def draw(data: pd.DataFrame) -> Figure:
             traces = data.loc[data["hessian_of"] == loss, "trace"].dropna()
             ax.set_xscale("log" if (traces > 0).all() else "symlog")
             ax.grid(axis="y")
-        row[0].set_ylim(bottom=0)
+            bound_axis(ax, own, "trace", "ece", "objective")
         row[0].set_ylabel(f"{model}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
         if ax.get_xscale() == "log":

@@ -15,6 +15,8 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from focal_curvature.analysis.summary import interval
 
 COLUMN, PAGE = 3.5, 7.5  # widths in inches: one column, two columns
+FEWEST_JOINED = 3  # levels: fewer are points, not a line
+OFF_SCALE = 2  # times the largest median of a cell: a run above it does not set the axis
 
 PENALTY_LABELS = {
     "hessian_trace": "Hessian trace",
@@ -41,43 +43,90 @@ def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
 
 def gamma_colours(gammas: Sequence[float]) -> dict[float, tuple[float, float, float]]:
     """Give each gamma a colour that also orders them in grey: dark is small."""
-    return dict(zip(gammas, sns.color_palette("viridis", len(gammas)), strict=True))
+    shades = sns.color_palette("plasma", len(gammas) + 1)[: len(gammas)]  # the last is too light
+    return dict(zip(gammas, shades, strict=True))
 
 
 def seeds_and_mean(
-    ax: Axes, data: pd.DataFrame, value: str, colour: object, label: str, offset: float
+    ax: Axes,
+    data: pd.DataFrame,
+    value: str,
+    colour: object,
+    label: str,
+    offset: float,
+    *,
+    level: str = "gamma",
 ) -> None:
     """Draw every seed as a dot, the mean over seeds as a line, its 95% interval as bars.
+
+    On a logarithmic axis the mean is the geometric one, and the interval that of the logarithm:
+    it never reaches below zero.
 
     Parameters
     ----------
     ax : Axes
+        Its vertical scale is set already.
     data : DataFrame
-        Columns ``gamma`` and ``value``, a row per seed.
+        Columns ``level`` and ``value``, a row per seed.
     value : str
         Column to draw.
     colour, label
         Of the series.
     offset : float
-        Shift along gamma that keeps series apart; the seeds are shifted twice as far.
+        Shift that keeps series apart, on a logarithmic horizontal axis in decades; the seeds are
+        shifted twice as far.
+    level : str
+        Column along which the series goes.
     """
-    groups = data.groupby("gamma")[value]
-    gammas = np.array(sorted(groups.groups)) + offset
-    mean, low, high = np.array([interval(values) for _, values in groups]).T
+    logarithmic = ax.get_yscale() == "log"
+    forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
+    data = data.dropna(subset=[value])
+    groups = data.groupby(level)[value]
+    if not len(groups):
+        return
+    levels = np.array(sorted(groups.groups), float)
+    mean, low, high = back(np.array([interval(forth(values)) for _, values in groups])).T
     # Seeds stand beside their mean, or its marker would hide them.
-    seeds = data["gamma"] + 2 * offset
+    seeds = data[level].to_numpy(float)
+    if ax.get_xscale() == "log":
+        levels, seeds = levels * 10**offset, seeds * 10 ** (2 * offset)
+    else:
+        levels, seeds = levels + offset, seeds + 2 * offset
     ax.plot(seeds, data[value], "o", ms=2.2, mew=0, alpha=0.6, color=colour)
     ax.errorbar(
-        gammas,
+        levels,
         mean,
         yerr=np.nan_to_num([mean - low, high - mean]),
         color=colour,
         marker="o",
         ms=3,
+        ls="-" if len(levels) >= FEWEST_JOINED else "",
         capsize=2,
         elinewidth=0.8,
         label=label,
     )
+
+
+def bound_axis(ax: Axes, data: pd.DataFrame, place: str, value: str, cell: str) -> None:
+    """Let the axis of a value that starts at zero end where its cells do.
+
+    A run far above every cell's median, as one that failed to learn, does not set the axis: it
+    stands at the upper edge with its value beside it.
+
+    Parameters
+    ----------
+    ax : Axes
+    data : DataFrame
+        Columns ``place`` (horizontal), ``value`` (vertical) and ``cell``, a row per run.
+    """
+    data = data.dropna(subset=[value])
+    off = data[value] > OFF_SCALE * data.groupby(cell)[value].median().max()
+    top = 1.08 * data.loc[~off, value].max()
+    ax.set_ylim(0, top)
+    for run in data[off].itertuples():
+        x, y = getattr(run, place), getattr(run, value)
+        ax.plot(x, 0.97 * top, "^", ms=4, mfc="white", mec="0.3", mew=0.6)
+        ax.annotate(f"{y:.0f}", (x, 0.97 * top), (4, -2), textcoords="offset points", size=6)
 
 
 def panels(rows: Sequence[str], columns: Sequence[str], height: float, **share: object) -> tuple:

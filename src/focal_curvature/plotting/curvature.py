@@ -33,17 +33,17 @@ def draw(data: pd.DataFrame, measure: str, label: str) -> Figure:
     """Draw one panel per model; the scale is logarithmic unless a value is not positive."""
     models = list(data["model"].unique())
     palette = colours(list(LOSS_LABELS))
-    figure, axes = panels([""], models, 2.5, sharey=True)
+    figure, axes = panels([""], models, 2.5)
     for ax, model in zip(axes[0], models, strict=True):
+        ax.set_yscale("log" if (data.loc[data["model"] == model, measure] > 0).all() else "symlog")
         for shift, loss in zip((-0.05, 0.05), LOSS_LABELS, strict=True):
             chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
             seeds_and_mean(ax, chosen, measure, palette[loss], LOSS_LABELS[loss], shift)
-        ax.set_yscale("log" if (data[measure] > 0).all() else "symlog")
+        if ax.get_yscale() == "log":
+            plain_log_ticks(ax.yaxis)
         ax.set_title(model)
         ax.set_xlabel("focusing parameter γ")
         ax.grid(axis="y", which="major")
-    if axes[0][0].get_yscale() == "log":
-        plain_log_ticks(axes[0][0].yaxis)
     axes[0][0].set_ylabel(label)
     axes[0][-1].legend(title="Hessian of")
     return figure

@@ -1,4 +1,4 @@
-"""Loss along the top eigenvector and along a random direction."""
+"""Rise of the loss along the top eigenvector and along a random direction."""
 
 from __future__ import annotations
 
@@ -11,16 +11,29 @@ from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
 
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a row per model, gamma, loss, direction and step: loss (nats)."""
-    return tables["lines"]
+    """Return a row per model, gamma, loss, direction and step.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``lines.csv``, and ``rise``: the loss above the least on its line (nats). The
+        losses of different gammas differ in height, which says nothing of curvature.
+    """
+    lines = tables["lines"]
+    least = lines.groupby(["model", "gamma", "hessian_of", "direction"])["loss"].transform("min")
+    return lines.assign(rise=lines["loss"] - least)
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw a row of panels per direction, a panel per model and loss, a line per gamma."""
+    """Draw a row of panels per direction, a panel per model and loss, a line per gamma.
+
+    Each panel has a scale of its own, logarithmic above a thousandth of its largest rise: what
+    is compared is the gammas within it.
+    """
     directions = list(data["direction"].unique())
     columns = [(model, loss) for model in data["model"].unique() for loss in LOSS_LABELS]
     palette = gamma_colours(sorted(data["gamma"].unique()))
-    figure, axes = panels(directions, [" ".join(c) for c in columns], 1.9, sharex=True, sharey=True)
+    figure, axes = panels(directions, [" ".join(c) for c in columns], 1.9, sharex=True)
     for row, direction in zip(axes, directions, strict=True):
         for ax, (model, loss) in zip(row, columns, strict=True):
             chosen = data[
@@ -29,9 +42,10 @@ def draw(data: pd.DataFrame) -> Figure:
                 & (data["direction"] == direction)
             ]
             for gamma, group in chosen.groupby("gamma"):
-                ax.plot(group["step"], group["loss"], color=palette[gamma], label=f"{gamma:g}")
-            ax.set_yscale("log")
-        row[0].set_ylabel(f"{direction}\nloss (nats)")
+                ax.plot(group["step"], group["rise"], color=palette[gamma], label=f"{gamma:g}")
+            ax.set_yscale("symlog", linthresh=1e-3 * chosen["rise"].max())
+            ax.set_ylim(bottom=0)
+        row[0].set_ylabel(f"{direction}\nrise of the loss (nats)")
     for ax, (model, loss) in zip(axes[0], columns, strict=True):
         ax.set_title(f"{model}\n{LOSS_LABELS[loss]}")
     figure.supxlabel("distance from the trained weights, relative to their norm", fontsize=8)

@@ -1,4 +1,4 @@
-"""Loss on a plane of two random directions, for the smallest and the largest gamma."""
+"""Rise of the loss on a plane of two random directions, for the least and the largest gamma."""
 
 from __future__ import annotations
 
@@ -11,22 +11,32 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import LOSS_LABELS, panels
 
+DECADES = 3  # of the colour scale, below the largest rise
+
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a row per model, gamma, loss and point of the plane: loss (nats)."""
-    return tables["plane"]
+    """Return a row per model, gamma, loss and point of the plane.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``plane.csv``, and ``rise``: the loss above the plane's least (nats).
+    """
+    plane = tables["plane"]
+    least = plane.groupby(["model", "gamma", "hessian_of"])["loss"].transform("min")
+    return plane.assign(rise=plane["loss"] - least)
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw filled contours, a row of panels per loss, all on one logarithmic colour scale."""
+    """Draw filled contours of the rise, a row of panels per loss, all on one colour scale."""
     # The gammas of a model's own: runs that diverged are not there.
     columns = [
         (model, gamma)
         for model, group in data.groupby("model", sort=False)
         for gamma in sorted(group["gamma"].unique())
     ]
-    low, high = np.log10(data["loss"].min()), np.log10(data["loss"].max())
-    levels = np.logspace(low, high, 17)
+    high = np.log10(data["rise"].max())
+    levels = np.logspace(high - DECADES, high, 4 * DECADES + 1)
     figure, axes = panels(
         list(LOSS_LABELS), [str(c) for c in columns], 1.7, sharex=True, sharey=True
     )
@@ -35,14 +45,15 @@ def draw(data: pd.DataFrame) -> Figure:
             chosen = data[
                 (data["model"] == model) & (data["gamma"] == gamma) & (data["hessian_of"] == loss)
             ]
-            grid = chosen.pivot(index="y", columns="x", values="loss")
+            grid = chosen.pivot(index="y", columns="x", values="rise")
             drawn = ax.contourf(
                 grid.columns,
                 grid.index,
                 grid,
                 levels,
-                norm=LogNorm(10**low, 10**high),
+                norm=LogNorm(levels[0], levels[-1]),
                 cmap="cividis",
+                extend="min",
             )
             ax.plot(0, 0, "+", color="white", ms=5)
             ax.set_aspect("equal")
@@ -50,6 +61,6 @@ def draw(data: pd.DataFrame) -> Figure:
     for ax, (model, gamma) in zip(axes[0], columns, strict=True):
         ax.set_title(f"{model}, γ = {gamma:g}")
     figure.supxlabel("first direction (distance relative to the norm of the weights)", fontsize=8)
-    bar = figure.colorbar(drawn, ax=axes, label="loss (nats)", format="%.2g")
+    bar = figure.colorbar(drawn, ax=axes, label="rise of the loss (nats)", format="%.2g")
     bar.ax.minorticks_off()
     return figure

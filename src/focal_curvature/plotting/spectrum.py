@@ -1,4 +1,4 @@
-"""Spectral density of the Hessian across gamma."""
+"""Tails of the Hessian's spectrum across gamma: how many eigenvalues are how large."""
 
 from __future__ import annotations
 
@@ -7,61 +7,56 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
 
-SMALL = 1e-2  # nats: below, the axis is linear, above logarithmic
-WIDTH = 0.3  # of the Gaussian around each node, in units of asinh(eigenvalue / SMALL)
+MAGNITUDES = np.logspace(-4, 3, 141)  # nats
+SIGNS = {"positive": "-", "negative": "--"}
 KEYS = ["model", "hessian_of", "gamma", "seed"]
 
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Smooth the quadrature's nodes on a grid that is linear around zero and logarithmic beyond.
+    """Count the quadrature's nodes beyond each magnitude: nothing is smoothed.
 
     Returns
     -------
     DataFrame
-        KEYS, ``eigenvalue`` (nats) and ``density``: share of eigenvalues per unit of
-        asinh(eigenvalue / SMALL), mean over probes.
+        KEYS, ``sign``, ``magnitude`` (nats) and ``share``: of the eigenvalues that have this sign
+        and a larger magnitude, mean over probes; without rows where there are none.
     """
-    nodes = tables["spectrum"]
-    if nodes.empty:
-        return pd.DataFrame(columns=[*KEYS, "eigenvalue", "density"])
-    nodes = nodes.assign(place=np.arcsinh(nodes["eigenvalue"] / SMALL))
-    ends = nodes["place"].min() - 4 * WIDTH, nodes["place"].max() + 4 * WIDTH
-    grid = np.linspace(*ends, 300)
-    smoothed = []
-    for key, group in nodes.groupby(KEYS, sort=False):
-        bumps = np.exp(-(((grid[:, None] - group["place"].to_numpy()) / WIDTH) ** 2) / 2)
-        bumps /= WIDTH * np.sqrt(2 * np.pi) * group["probe"].nunique()
-        smoothed.append(
-            pd.DataFrame(
-                dict(zip(KEYS, key, strict=True))
-                | {"eigenvalue": SMALL * np.sinh(grid), "density": bumps @ group["weight"]}
-            )
-        )
-    return pd.concat(smoothed, ignore_index=True)
+    columns = [*KEYS, "sign", "magnitude", "share"]
+    tails = []
+    for key, nodes in tables["spectrum"].groupby(KEYS, sort=False):
+        for sign, factor in zip(SIGNS, (1, -1), strict=True):
+            beyond = factor * nodes["eigenvalue"].to_numpy() > MAGNITUDES[:, None]
+            share = beyond @ nodes["weight"].to_numpy() / nodes["probe"].nunique()
+            tails += [
+                (*key, sign, magnitude, part)
+                for magnitude, part in zip(MAGNITUDES, share, strict=True)
+                if part > 0
+            ]
+    return pd.DataFrame(tails, columns=columns)
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw a panel per model and loss, a line per gamma."""
+    """Draw a panel per model and loss, a line per gamma and sign."""
     models = list(data["model"].unique())
     palette = gamma_colours(sorted(data["gamma"].unique()))
-    figure, axes = panels(models, list(LOSS_LABELS), 2.0, sharex=True, sharey=True)
+    figure, axes = panels(models, list(LOSS_LABELS), 2.0, sharex="col", sharey="row")
     for row, model in zip(axes, models, strict=True):
         for ax, loss in zip(row, LOSS_LABELS, strict=True):
-            chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
-            for gamma, group in chosen.groupby("gamma"):
-                ax.plot(
-                    group["eigenvalue"], group["density"], color=palette[gamma], label=f"{gamma:g}"
-                )
-            ax.set_xscale("symlog", linthresh=SMALL, linscale=0.7)
+            panel = data[(data["model"] == model) & (data["hessian_of"] == loss)]
+            for (gamma, sign), tail in panel.groupby(["gamma", "sign"]):
+                ax.plot(tail["magnitude"], tail["share"], SIGNS[sign], color=palette[gamma])
+            ax.set_xscale("log")
             ax.set_yscale("log")
-            ax.set_ylim(1e-6, 10)
-            ax.set_title(f"{model}, {LOSS_LABELS[loss]}")
-        row[0].set_ylabel("density")
+            ax.set_title(f"{model}, Hessian of {LOSS_LABELS[loss]}")
+            ax.grid(axis="both", which="major")
+        row[0].set_ylabel("share of eigenvalues\nbeyond this magnitude")
     for ax in axes[-1]:
-        ax.set_xlabel("eigenvalue of the Hessian (nats)")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="γ", loc="outside right center")
+        ax.set_xlabel("magnitude of the eigenvalue (nats)")
+    lines = [Line2D([], [], color=palette[gamma], label=f"γ = {gamma:g}") for gamma in palette]
+    lines += [Line2D([], [], color="0.3", ls=style, label=sign) for sign, style in SIGNS.items()]
+    figure.legend(handles=lines, loc="outside right center")
     return figure

@@ -22,12 +22,13 @@ def draw(data: pd.DataFrame) -> Figure:
     """Draw a panel per model and loss: one dot per run, the noise floor as a band from zero."""
     models = list(data["model"].unique())
     palette = gamma_colours(sorted(data["gamma"].unique()))
-    figure, axes = panels(models, list(LOSS_LABELS), 2.3, sharex="col", sharey="row")
+    figure, axes = panels(models, list(LOSS_LABELS), 2.3, sharey="row")
     for row, model in zip(axes, models, strict=True):
         for ax, loss in zip(row, LOSS_LABELS, strict=True):
             chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
-            floor = 100 * chosen["noise_floor_95"].mean()
-            ax.axhspan(0, floor, color="0.9", lw=0, label="calibrated")
+            floors = 100 * chosen.groupby("gamma")["noise_floor_95"].mean()
+            ax.axhspan(0, floors.min(), color="0.88", lw=0, label="calibrated")
+            ax.axhspan(floors.min(), floors.max(), color="0.94", lw=0)
             for gamma, group in chosen.groupby("gamma"):
                 ax.plot(
                     group["trace"],
@@ -38,14 +39,13 @@ def draw(data: pd.DataFrame) -> Figure:
                     mew=0.3,
                     label=f"{gamma:g}",
                 )
-            column = data[data["hessian_of"] == loss]["trace"]
-            ax.set_xscale("log" if (column > 0).all() else "symlog")
+            ax.set_xscale("log" if (chosen["trace"] > 0).all() else "symlog")
+            if ax.get_xscale() == "log":
+                plain_log_ticks(ax.xaxis)
             ax.grid(axis="y")
         row[0].set_ylim(bottom=0)
         row[0].set_ylabel(f"{model}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
-        if ax.get_xscale() == "log":
-            plain_log_ticks(ax.xaxis)
         ax.set_xlabel(f"trace of the Hessian of the {LOSS_LABELS[loss]} (nats)")
     axes[0][-1].legend(title="γ, and noise floor", ncols=2)
     return figure

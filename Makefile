@@ -3,6 +3,9 @@
 # committed in one HTML file, results/page.html.
 # Each makes what it needs first.
 PYTHON ?= python3
+# Nothing is compiled when packages are installed. Where Python may not keep what it compiles, each job
+# would compile torch anew: seconds of it.
+unexport PYTHONDONTWRITEBYTECODE
 # Not taken from the environment, where the name is used for environments of other projects.
 VENV = .venv
 CORES ?= all

@@ -1,4 +1,4 @@
-# `make reproduce`: the figures. `make resume`: goes on after a kill. `make test`: linters and tests.
+# `make reproduce`: the figures. `make verify`: do they say what the committed ones say. `make resume`: goes on after a kill. `make test`: linters and tests.
 # `make readme`: the README's verdicts and numbers from the committed ones. `make page`: all of the
 # committed in one HTML file, results/page.html.
 # Each makes what it needs first.
@@ -15,9 +15,13 @@ SNAKEMAKE_LINES = PYTHONPATH="workflow/logger:$$PYTHONPATH" $(SNAKEMAKE) --logge
 # More for snakemake, such as ARGS="--configfile config/smoke.yaml".
 ARGS ?=
 REPORT = results/digits/report.html
+# Written once the run agrees with the committed one.
+VERIFIED = results/digits/verified
+# Which one `make verify` is about.
+EXPERIMENT ?= digits
 PAGE = results/page.html
 
-.PHONY: reproduce resume figures page readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
+.PHONY: reproduce verify resume figures page readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
 .DELETE_ON_ERROR:
 
 reproduce: install
@@ -25,6 +29,13 @@ reproduce: install
 	@[ -z "$$(find results/digits/runs.csv paper_figures/digits -newer $(REPORT) 2>&1)" ] || \
 		$(SNAKEMAKE) --report $(REPORT)
 	@echo "Made:"; ls paper_figures/digits/*.p* paper_figures/digits/tables/* $(REPORT)
+	@[ -z "$$(find results/digits/runs.csv paper_figures/digits -newer $(VERIFIED) 2>&1)" ] || \
+		{ $(MAKE) --no-print-directory verify && touch $(VERIFIED); }
+
+# Whether a run says what the committed one says, number by number; fails where it does not.
+verify: install
+	@PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.verification \
+		paper_figures/$(EXPERIMENT) --runs results/$(EXPERIMENT)/runs.csv
 
 # Goes on after Snakemake itself was killed, which leaves its lock on the folder behind. Not while
 # another Snakemake works here.

@@ -228,3 +228,26 @@ rule cost:
         "Sum up what every stage cost"
     script:
         "../scripts/cost.py"
+
+
+# Not among the targets of `all`: a run of one's own has nothing to be compared with.
+rule verify:
+    input:
+        runs=f"{RESULTS}/runs.csv",
+        claims=f"{PAPER}/claims.json",
+        summary=f"{PAPER}/tables/summary.csv",
+        provenance=f"{PAPER}/provenance.json",
+    output:
+        f"{RESULTS}/verification.csv",
+    log:
+        f"{RESULTS}/logs/verify.log",
+    conda:
+        "../../environment.yml"
+    params:
+        sources=sources("verify"),
+        folder=PAPER,
+        commit=lambda w: commit(ROOT),
+    message:
+        f"Compare {PAPER} with what the last commit has of it"
+    script:
+        "../scripts/verify.py"

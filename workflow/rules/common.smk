@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT / "src"), os.getcwd()]
 from focal_curvature import config as configuration
 from focal_curvature import plotting
 from focal_curvature.data.sources import archives
-from focal_curvature.provenance import PORTABLE_KERNELS
+from focal_curvature.provenance import PORTABLE_KERNELS, commit
 from focal_curvature.registry import import_path, unknown
 from focal_curvature.resources import needs
 from focal_curvature.runs import expand as expand_runs

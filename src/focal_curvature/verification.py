@@ -28,8 +28,8 @@ from focal_curvature.files import verify
 TIMES = ("train_seconds", "curvature_objective_seconds", "curvature_cross_entropy_seconds")
 # What of a record decides the bits of a result, beside versions.
 MACHINE = ("system", "processor_id", "libc", "kernels", "device", "threads")
-CELL = ["model", "objective", "metric"]
-VERDICT = ["claim", "hessian_of", "model"]
+# What identifies a verdict; earlier rules had fewer of these.
+QUESTION = ["claim", "measure", "hessian_of", "outcome", "gamma", "model"]
 OPPOSITE = {"supported", "contradicted"}
 LEVEL = 0.05
 
@@ -161,8 +161,9 @@ def compare(reference: Results, fresh: Results) -> Comparison:
 
 
 def _numbers(reference: Results, fresh: Results) -> pd.DataFrame:
+    same_rules = _same_rules(reference, fresh)
     tables = [
-        pd.concat([_means(results.summary), _estimates(results.claims)])
+        pd.concat([_means(results.summary), *([_estimates(results.claims)] * same_rules)])
         for results in (reference, fresh)
     ]
     table = tables[0].merge(
@@ -221,12 +222,13 @@ def _means(summary: pd.DataFrame) -> pd.DataFrame:
 def _estimates(claims: Mapping[str, Any]) -> pd.DataFrame:
     """Lay the claims' estimates out as numbers; their intervals are of a bootstrap over seeds."""
     rows = [row for row in claims["claims"] if row["estimate"] is not None and row["interval"]]
+    questions = _questions(rows)
     return pd.DataFrame(
         {
             "kind": "estimate",
-            "model": [row["model"] for row in rows],
-            "of": [row["hessian_of"] for row in rows],
-            "quantity": [row["claim"] for row in rows],
+            "model": questions["model"],
+            "of": [" ".join(filter(None, row)) for row in questions[QUESTION[1:-1]].to_numpy()],
+            "quantity": questions["claim"],
             "value": [row["estimate"] for row in rows],
             "low": [row["interval"][0] for row in rows],
             "high": [row["interval"][1] for row in rows],
@@ -236,12 +238,21 @@ def _estimates(claims: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
+def _questions(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return what each verdict is about, as text, empty where it is about nothing of the kind."""
+    texts = [["" if row.get(k) is None else str(row[k]) for k in QUESTION] for row in rows]
+    return pd.DataFrame(texts, columns=QUESTION)
+
+
 def _verdicts(reference: Results, fresh: Results) -> pd.DataFrame:
-    columns = [*VERDICT, "verdict", "effect"]
-    tables = [
-        pd.DataFrame(results.claims["claims"], columns=columns) for results in (reference, fresh)
-    ]
-    table = tables[0].merge(tables[1], on=VERDICT, suffixes=("_reference", "_fresh"))
+    """Lay out the verdicts that both have; none where they were judged by other rules."""
+    tables = []
+    for results in (reference, fresh):
+        rows = results.claims["claims"] if _same_rules(reference, fresh) else []
+        verdicts = pd.DataFrame(rows, columns=["verdict", "effect"])
+        tables.append(pd.concat([_questions(rows), verdicts], axis=1))
+    table = tables[0].merge(tables[1], on=QUESTION, suffixes=("_reference", "_fresh"))
+    table = table.drop(columns=[c for c in QUESTION if (table[c] == "").all()])
     changes = []
     for pair in zip(table["verdict_reference"], table["verdict_fresh"], strict=True):
         reverse = set(pair) == OPPOSITE
@@ -275,7 +286,11 @@ def _conclude(
     others = int((~numbers["equal"]).sum())
     count = f"{len(numbers)} numbers"
     if not others and not other_runs and changed.empty:
-        return True, f"agrees to the bit: {count}, {len(verdicts)} verdicts"
+        return True, f"agrees to the bit: {count}, {len(verdicts)} verdicts" + (
+            ""
+            if _same_rules(reference, fresh)
+            else "; judged by other rules, verdicts are not compared"
+        )
     if _same_machine(reference, fresh):
         return False, (
             f"does not agree: {others} of {count}, {other_runs} runs and {len(changed)} of "
@@ -288,8 +303,8 @@ def _conclude(
         return False, (
             f"does not agree: {len(beyond)} of {count} differ by more than new draws do (Holm, 5%) "
             f"and {len(reverse)} of {len(verdicts)} verdicts are reversed"
-            f"{_names(beyond, ['model', 'of', 'quantity'])}{_names(reverse, VERDICT)}. This is not "
-            "chance: sources, settings, versions or this machine's kernels compute something else. "
+            f"{_names(beyond, ['model', 'of', 'quantity'])}{_names(reverse, QUESTION)}. This is "
+            "not chance: sources, settings, versions or kernels compute something else. "
             f"{_sources(reference, fresh)}"
         )
     tested = int(numbers["p"].notna().sum())
@@ -301,10 +316,16 @@ def _conclude(
     )
     if len(changed):
         text += f", none is reversed, {len(changed)} decided in one run alone"
-        text += _names(changed, VERDICT)
+        text += _names(changed, QUESTION)
+    if not _same_rules(reference, fresh):
+        text += ": judged by other rules, verdicts are not compared"
     if otherwise:
         text += f"; ended otherwise, diverged in one: {', '.join(otherwise)}"
     return True, text
+
+
+def _same_rules(reference: Results, fresh: Results) -> bool:
+    return reference.claims.get("rules") == fresh.claims.get("rules")
 
 
 def _images(results: Results) -> Any:
@@ -331,7 +352,8 @@ def _sources(reference: Results, fresh: Results) -> str:
 
 def _names(rows: pd.DataFrame, columns: Sequence[str]) -> str:
     """Name the first rows of a table in brackets, if there are any."""
-    names = [" ".join(row) for row in rows[[*columns]].head(5).to_numpy()]
+    columns = [column for column in columns if column in rows]
+    names = [" ".join(filter(None, row)) for row in rows[columns].head(5).to_numpy()]
     more = "; ..." if len(rows) > len(names) else ""
     return f" ({'; '.join(names)}{more})" if names else ""
 

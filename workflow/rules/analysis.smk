@@ -245,7 +245,6 @@ rule verify:
         "../../environment.yml"
     params:
         sources=sources("verify"),
-        folder=PAPER,
         commit=lambda w: commit(ROOT),
     message:
         f"Compare {PAPER} with what the last commit has of it"

@@ -10,7 +10,7 @@ from focal_curvature.files import write_atomically
 
 
 def main(snakemake):
-    folder = Path(snakemake.params.folder)
+    folder = Path(snakemake.input.claims).parent
     fresh = verification.read(folder, Path(snakemake.input.runs))
     comparison = verification.compare(verification.committed(folder), fresh)
     logging.info("%s", verification.printed(comparison))

@@ -13,17 +13,12 @@ import yaml
 
 from focal_curvature.data import tensors
 from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.settings.training import Training
 from focal_curvature.training import deterministic, train
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
-# Not by focal_curvature.config: a GPU machine may have no jsonschema.
-RULES = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())["properties"]
-TRAINING = {
-    key: rule["default"]
-    for key, rule in RULES["training"]["properties"].items()
-    if "default" in rule
-} | CONFIG["training"]
+TRAINING = Training(**CONFIG["training"])
 BINS = CONFIG["calibration"]["bins"]
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Configurations: defaults, and one clear line per mistake.
 
-The schema says what is allowed; this module words it for a person, and checks what a schema cannot:
-names in the registries and the files behind import paths.
+What is allowed stands beside each setting (`focal_curvature.settings`, `focal_curvature.stages`)
+and beside each loss and regulariser. From these the schema is made; this module words its errors
+for a person, and checks what a schema cannot: names in the registries and the files behind import
+paths.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
@@ -18,7 +22,15 @@ from jsonschema.exceptions import ValidationError
 from focal_curvature import registry
 from focal_curvature.data import names as dataset_names
 from focal_curvature.data import side as side_of
-from focal_curvature.runs import Objective, objectives
+from focal_curvature.runs import Objective, expand, objectives
+from focal_curvature.settings import NAME, option, read
+from focal_curvature.settings import schema as schema_of
+from focal_curvature.settings.calibration import Calibration
+from focal_curvature.settings.curvature import Curvature
+from focal_curvature.settings.data import Data
+from focal_curvature.settings.jobs import Jobs
+from focal_curvature.settings.training import Training
+from focal_curvature.stages import stages
 
 _TYPES = {
     "object": "a mapping",
@@ -31,6 +43,162 @@ _TYPES = {
 }
 
 
+_FACTORY = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*(?!\n)$"
+_KEYS = {"type": "string", "pattern": r"^[A-Za-z][A-Za-z0-9_]*(?!\n)$", "maxLength": 100}
+_ASK = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "runtime": {"type": "integer", "minimum": 1, "description": "minutes"},
+        "mem_mb": {"type": "integer", "minimum": 1, "description": "megabytes of main memory"},
+    },
+}
+_SEED = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}
+
+
+@dataclass(frozen=True)
+class Model:
+    """How a model is built and trained."""
+
+    factory: str | None = option(
+        None,
+        about="import path of a factory of your own, package.module:factory",
+        choose='import path of a factory of your own: `mine: {factory: "package.module:factory"}`',
+        pattern=_FACTORY,
+    )
+    arguments: dict[str, Any] = option(
+        {},
+        about="keyword arguments of the factory",
+        choose="for the factory, as `{width: 16}`",
+        propertyNames={"type": "string"},
+    )
+    training: dict[str, Any] = option(
+        {},
+        about="training settings that differ for this model",
+        choose="settings of `training` that differ for this model",
+    )
+    resources: dict[str, dict[str, int]] = option(
+        {},
+        about="what this model's jobs ask a cluster for at first, in place of our estimate",
+        choose="what a cluster job of this model asks for at first, by stage, in place of our "
+        "estimate: `{train: {runtime: 600, mem_mb: 16000}}` (minutes, megabytes; also `curvature`, "
+        "`calibration`). Changes no result",
+        additionalProperties=False,
+        properties=dict.fromkeys(("train", "curvature", "calibration"), _ASK),
+    )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One file is one complete experiment. `focal_curvature.stages` has more keys."""
+
+    experiment: str = option(
+        about="name of the folders results/<experiment> and paper_figures/<experiment>",
+        choose="name of `results/<experiment>` and `paper_figures/<experiment>`",
+        pattern=NAME,
+        maxLength=100,
+        **{"not": {"const": "datasets"}},
+    )
+    data: Data = option(about="the data set and its splits")
+    models: dict[str, Model] = option(
+        about="models to train, by name",
+        choose="names (files of `src/focal_curvature/models/`) or names of your own, each with:",
+        minProperties=1,
+        propertyNames=_KEYS,
+        additionalProperties=schema_of(Model),
+    )
+    objectives: dict[str, dict[str, Any]] = option(
+        about="losses to train with, each with a list of values for every parameter",
+        choose="losses (files of `src/focal_curvature/losses/`) with a list of values per "
+        "parameter, of which all combinations are run; or your own, with a `factory`: `mine: "
+        '{factory: "package.module:factory", strength: [0.1, 1]}`',
+        minProperties=1,
+        propertyNames=_KEYS,
+    )
+    seeds: list[int] = option(
+        about="one run of every cell per seed",
+        choose="repetitions. At least five for an interval worth the name, and for any verdict. "
+        "The same seed starts all objectives from the same weights and batches",
+        minItems=1,
+        uniqueItems=True,
+        items=_SEED,
+    )
+    training: Training = option(about="how runs are trained")
+    regularisers: dict[str, dict[str, Any]] = option(
+        {},
+        about="what is added to cross-entropy, each with a list of values for every parameter",
+        choose="left out: none. What is added to cross-entropy, each an objective of its own "
+        "(files of `src/focal_curvature/regularisers/`), with a list of values as for losses; or "
+        "your own, with a `factory`. Zero is not allowed: that is the plain run, gamma 0. Optional "
+        "parameters that are set become part of the run's name",
+        propertyNames=_KEYS,
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = option(
+        "auto",
+        about="where training and curvature run; auto takes a GPU if there is one",
+        choose="`auto` takes cuda, then mps, then cpu. Results of different devices agree only to "
+        "rounding; moving on does not retrain what is there",
+    )
+    threads: int = option(
+        1,
+        about="CPU threads per training or curvature job; part of what makes a run repeatable",
+        choose="of one training or curvature job. More threads change the order of sums and so the "
+        "last bits. Small models: 1, and let Snakemake run several jobs",
+        minimum=1,
+    )
+    curvature: Curvature = option(
+        Curvature(), about="what is measured on the trained weights, and how"
+    )
+    calibration: Calibration = option(Calibration(), about="how predictions are scored")
+    jobs: Jobs = option(Jobs(), about="how many runs one job serves; each run keeps its own files")
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of a configuration; not to be changed."""
+    rule = schema_of(Experiment)
+    for section, kind in (("objectives", "losses"), ("regularisers", "regularisers")):
+        rule["properties"][section] |= {
+            "properties": {
+                name: _parameters(about.get("parameters", {}))
+                for name, about in registry.about(kind).items()
+            },
+            "additionalProperties": _parameters({}),
+        }
+    for name, stage in stages().items():
+        about = (stage.settings.__doc__ or "").partition("\n")[0].rstrip(".")
+        rule["properties"][name] = schema_of(stage.settings) | {
+            "type": ["object", "null"],
+            "default": None,
+            "description": f"{about}; or null for none",
+            "choose": f"left out or `null`: none. Otherwise: {about[0].lower()}{about[1:]}",
+        }
+    return rule
+
+
+def _parameters(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the schema of a loss's or regulariser's parameters: lists of values."""
+    return {
+        "type": "object",
+        "properties": {
+            "factory": {
+                "type": "string",
+                "pattern": _FACTORY,
+                "description": "import path of a factory of your own, package.module:factory",
+            }
+        }
+        | {name: _values(dict(limits)) for name, limits in known.items()},
+        "additionalProperties": _values({}),
+    }
+
+
+def _values(limits: dict[str, Any]) -> dict[str, Any]:
+    choose = limits.pop("choose", None)
+    one = {"type": "number"} | limits
+    rule = one | {"type": [one["type"], "array"], "items": one, "minItems": 1, "uniqueItems": True}
+    return rule | ({"choose": choose} if choose else {})
+
+
 LONGEST = 200  # characters of an objective's folder; file systems take 255 bytes
 
 
@@ -38,15 +206,13 @@ class ConfigError(ValueError):
     """A configuration is wrong; the message has a line per mistake: key, value, what is allowed."""
 
 
-def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a configuration and fill in the schema's defaults.
+def load(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a configuration and fill in the defaults.
 
     Parameters
     ----------
     config : mapping
         As read from YAML.
-    schema : mapping
-        JSON schema, draft 2020-12, with ``default`` where a key may be left out.
 
     Returns
     -------
@@ -64,26 +230,34 @@ def load(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]
         raise ConfigError(
             "the configuration contains itself: write it without YAML's * and &"
         ) from None
-    problems += [line for error in _errors(config, schema) for line in _lines(error)]
+    problems += [line for error in _errors(config, schema()) for line in _lines(error)]
     if not problems:
-        full = complete(config, schema)
+        full = complete(config)
+        partial = schema_of(Training) | {"required": []}
+        problems += [
+            f"models.{model}.training.{line}"
+            for model, settings in full["models"].items()
+            for error in _errors(settings["training"], partial)
+            for line in _lines(error)
+        ]
         problems += _inconsistent(full)
-        for model, settings in full["models"].items():
-            training = schema["properties"]["training"]
-            partial = {**training, "required": []}
-            problems += [
-                f"models.{model}.training.{line}"
-                for error in _errors(settings["training"], partial)
-                for line in _lines(error)
-            ]
+        problems = problems or _stages(full)
     if problems:
         raise ConfigError("\n".join(problems))
     return full
 
 
-def complete(config: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy with the schema's defaults, unchecked: what it names may be elsewhere."""
-    return _with_defaults(_one_spelling(config), schema)
+def complete(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy with all defaults, unchecked: what it names may be elsewhere."""
+    full = _with_defaults(_one_spelling(config), schema())
+    for section in ("objectives", "regularisers"):
+        for grid in full[section].values():
+            grid |= {
+                key: [value]
+                for key, value in grid.items()
+                if key != "factory" and not isinstance(value, list)
+            }
+    return full
 
 
 def load_claims(claims: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,7 +465,7 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     split = config["curvature"]["split"]
     wanted = [
         ("curvature.samples", split, config["curvature"]["samples"]),
-        ("trajectory.samples", split, (config["trajectory"] or {}).get("samples")),
+        *((f"{stage}.samples", split, (config[stage] or {}).get("samples")) for stage in stages()),
         ("training.trace_samples", "train", config["training"]["trace_samples"]),
     ]
     wanted += [
@@ -304,9 +478,6 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         for key, split, samples in wanted
         if samples is not None and data[split] is not None and samples > data[split]
     ]
-    for key in ("geometry", "theory", "controls"):
-        if config[key] and config[key]["seed"] not in config["seeds"]:
-            lines.append(f"{key}.seed: {config[key]['seed']} is none of seeds: {config['seeds']}")
     stacks = {"training": config["training"]} | {
         f"models.{model}.training": settings["training"]
         for model, settings in config["models"].items()
@@ -326,7 +497,7 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         section = config[where]
         for key, settings in section.items():
             try:
-                factory = registry.import_path(kind, settings.get("factory", key))
+                factory = registry.import_path(kind, settings.get("factory") or key)
                 signature = registry.parameters(factory)
                 least = registry.least_size(factory) if kind == "models" else 1
             except ValueError as error:
@@ -344,21 +515,22 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
                 lines += _misfits(place, given, *signature, 3 if kind == "models" else 0)
     if not lines:
         found = objectives(config)
-        lines += _no_such_runs(config, [objective.slug for objective in found])
         lines += [_too_long(objective) for objective in found if len(objective.slug) > LONGEST]
         slugs = [objective.slug for objective in found]
         twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
         if twice:
             lines.append(f"objectives: {', '.join(twice)} is there twice: every objective once")
-    trained = config["objectives"].get("focal", {}).get("gamma", [])
-    if config["geometry"] and not trained:
-        lines.append("geometry: needs a focal run: give objectives.focal.gamma a value")
-    if config["theory"] and not any(trained):
-        lines.append("theory: needs a focal run: give objectives.focal.gamma a value above 0")
-    for gamma in (config["controls"] or {}).get("gammas", []):
-        if gamma not in trained:
-            lines.append(f"controls.gammas: {gamma} is none of objectives.focal.gamma: {trained}")
     return lines
+
+
+def _stages(config: Mapping[str, Any]) -> list[str]:
+    runs = expand(config)
+    return [
+        f"{name}.{line}"
+        for name, stage in stages().items()
+        if config[name]
+        for line in read(stage.settings, config[name]).problems(runs)
+    ]
 
 
 def _not_plain_steps(config: Mapping[str, Any]) -> Iterator[str]:
@@ -372,25 +544,6 @@ def _not_plain_steps(config: Mapping[str, Any]) -> Iterator[str]:
             own = f"models.{model}." if key in settings["training"] else ""
             if training.get(key) == value and config["regularisers"]:
                 yield f"{own}training.{key}: {spelt} does not go with regularisers: take {plain}"
-
-
-def _no_such_runs(config: Mapping[str, Any], slugs: list[str]) -> Iterator[str]:
-    """Say what `trajectory` asks for that is not trained."""
-    chosen = config["trajectory"]
-    if not chosen:
-        return
-    for index, slug in enumerate(chosen["objectives"]):
-        if slug not in slugs:
-            yield f"trajectory.objectives[{index}]: {registry.unknown(slug, slugs)}"
-    for seed in sorted(set(chosen["seeds"]) - set(config["seeds"])):
-        yield f"trajectory.seeds: {seed} is none of seeds: {config['seeds']}"
-    for model, settings in config["models"].items():
-        epochs = (config["training"] | settings["training"])["epochs"]
-        if isinstance(epochs, int) and max(chosen["epochs"]) > epochs:
-            yield (
-                f"trajectory.epochs: {max(chosen['epochs'])} is more than {model} is trained for: "
-                f"at most {epochs}"
-            )
 
 
 def _misfits(

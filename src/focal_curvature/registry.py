@@ -3,7 +3,13 @@
 A name is whatever a file of ``focal_curvature.models``, ``focal_curvature.losses`` or
 ``focal_curvature.regularisers`` lists in its ``__all__``; anything else is an import path,
 ``package.module:factory``. Names are read from the source text, so that checking a configuration
-does not import torch.
+does not import torch; so is what a file says of them in ``ABOUT``, beside ``__all__``:
+
+- ``parameters``: name -> limits in JSON schema's words, and under ``choose`` how to choose a value;
+- ``label``: the name in figures and tables;
+- ``least_size``: of a model, the side in pixels of the smallest images that it takes;
+- ``cost``: of a model, multiply-adds (millions) of a forward pass of one 3 x 32 x 32 image;
+- ``steps``: of a regulariser, what a step costs in plain ones.
 """
 
 from __future__ import annotations
@@ -20,6 +26,8 @@ from typing import Any, Literal
 PACKAGE = Path(__file__).parent
 Kind = Literal["models", "losses", "regularisers", "claim_tests"]
 
+LITERALS = ("__all__", "ABOUT", "PRODUCT")
+
 # What gives a module names that its text does not have: a star import and such.
 UNTOLD = {"*", "__getattr__", "globals", "vars", "setattr", "exec"}
 
@@ -27,15 +35,44 @@ UNTOLD = {"*", "__getattr__", "globals", "vars", "setattr", "exec"}
 @cache
 def names(kind: Kind) -> dict[str, str]:
     """Return name -> import path of every registered factory of a kind."""
-    found = {}
-    for file in sorted((PACKAGE / kind).glob("*.py")):
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == [
-                "__all__"
-            ]:
-                module = f"{PACKAGE.name}.{kind}.{file.stem}"
-                found |= {name: f"{module}:{name}" for name in ast.literal_eval(node.value)}
-    return found
+    return {
+        name: f"{PACKAGE.name}.{kind}.{module}:{name}"
+        for module, stated in _stated(kind).items()
+        for name in stated.get("__all__", ())
+    }
+
+
+@cache
+def about(kind: Kind) -> dict[str, dict[str, Any]]:
+    """Return name -> what its file states of it, empty where it states nothing."""
+    return {
+        name: stated.get("ABOUT", {}).get(name, {})
+        for stated in _stated(kind).values()
+        for name in stated.get("__all__", ())
+    }
+
+
+def label(name: str) -> str:
+    """Return the name of a loss or regulariser in figures and tables."""
+    stated = about("losses") | about("regularisers")
+    return stated.get(name, {}).get("label", name.replace("_", " "))
+
+
+@cache
+def _stated(kind: Kind) -> dict[str, dict[str, Any]]:
+    """Return module -> the values of its literals."""
+    return {file.stem: literals(file) for file in sorted((PACKAGE / kind).glob("*.py"))}
+
+
+def literals(file: Path) -> dict[str, Any]:
+    """Return the values of what a file states of itself in literals: `LITERALS`."""
+    return {
+        target.id: ast.literal_eval(node.value)
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id in LITERALS
+    }
 
 
 def constant(path: str, name: str) -> Any:
@@ -144,8 +181,7 @@ def parameters(path: str) -> tuple[list[str], list[str]] | None:
 def least_size(path: str) -> int:
     """Return the side in pixels of the smallest images that a model takes, 1 for vectors.
 
-    Read from the text of ``LEAST_SIZE``, a dictionary by factory, in the model's module; 1 where
-    there is none.
+    As its module's ``ABOUT`` states; 1 where that says nothing.
 
     Raises
     ------
@@ -153,11 +189,8 @@ def least_size(path: str) -> int:
         If there is no such module.
     """
     file, name = source_file(path), path.partition(":")[2]
-    if file.suffix == ".py":
-        for node in ast.parse(file.read_bytes()).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LEAST_SIZE":
-                return int(ast.literal_eval(node.value).get(name, 1))
-    return 1
+    stated = literals(file) if file.suffix == ".py" else {}
+    return int(stated.get("ABOUT", {}).get(name, {}).get("least_size", 1))
 
 
 def unknown(name: str, known: dict[str, Any] | list[str]) -> str:

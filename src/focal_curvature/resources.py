@@ -7,28 +7,17 @@ asks for twice as much; a run that was cut off goes on from its checkpoint.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from focal_curvature.runs import Regulariser
+from focal_curvature import stages
+from focal_curvature.registry import about
+from focal_curvature.runs import Regulariser, RunSpec
+from focal_curvature.settings import read
+from focal_curvature.settings.curvature import Curvature
 
 Stage = Literal["train", "curvature", "calibration"]
 
-# Multiply-adds (millions) of a forward pass of one 3 x 32 x 32 image, default arguments.
-COST = {
-    "densenet121": 888,
-    "lenet": 0.65,
-    "mlp": 0.95,
-    "resnet18": 555,
-    "resnet20": 41,
-    "resnet34": 1159,
-    "resnet50": 1298,
-    "resnet56": 125,
-    "small_cnn": 0.55,
-    "small_resnet": 2.1,
-    "vgg16_bn": 313,
-    "wide_resnet28_10": 5243,
-}
 _UNKNOWN_COST = 600  # a model of the user's own: about a ResNet-18
 
 # Images and side in pixels; a data set of the user's own is taken to be of CIFAR's size.
@@ -48,9 +37,7 @@ _STEP = 0.02  # seconds of overhead per training step, the worst seen for deep n
 _GRADIENT = 3  # forward passes
 _PRODUCT = 4 * _GRADIENT  # a Hessian-vector product costs at most about four gradients
 _ACTIVATIONS = 0.01  # stored values per multiply-add and image
-# A penalised step's cost in plain ones, measured on small networks.
-_STEP_OF = {"hessian_trace": 17, "gauss_newton_trace": 5, "sam": 2}
-_UNKNOWN_STEP = 5  # a regulariser of the user's own
+_UNKNOWN_STEP = 5  # plain ones that a step costs with a regulariser of the user's own
 _COMPILE = 600  # seconds
 _START = 60  # seconds to import torch from a cold shared file system and load the data
 
@@ -94,6 +81,49 @@ def needs(
     return {key: value * 2 ** (attempt - 1) for key, value in asked.items()}
 
 
+def needs_of_stage(
+    stage: stages.Stage,
+    settings: stages.StageSettings,
+    config: Mapping[str, Any],
+    runs: Sequence[RunSpec],
+    *,
+    per_job: Mapping[str, int],
+    gpu: bool,
+    attempt: int,
+) -> dict[str, int]:
+    """Return what a job that does a stage with some runs asks for, as :func:`needs`.
+
+    Parameters
+    ----------
+    stage, settings
+    config : mapping
+        A complete configuration.
+    runs : sequence of RunSpec
+    per_job : mapping
+        How many runs the jobs that train, and that measure curvature, serve: it is for these that
+        the user's own numbers stand.
+    gpu, attempt
+        As for :func:`needs`.
+    """
+    curvature = config["curvature"]
+    samples = getattr(settings, "samples", curvature["samples"])
+    config = {**config, "curvature": curvature | {"samples": samples}}
+    times = settings.measurements(read(Curvature, curvature))
+    parts = []
+    for run in runs:
+        for kind, share in (("curvature", times), ("train", int(stage.trains))):
+            added = run.objective.regulariser if kind == "train" else None
+            served = per_job[kind]
+            asked = needs(
+                kind, config, run.model, runs=served, gpu=gpu, attempt=attempt, regulariser=added
+            )
+            if share:
+                parts.append((asked["runtime"] * share / served, asked["mem_mb"]))
+    started = _minutes(_START) * 2 ** (attempt - 1)
+    minutes, megabytes = zip(*parts, strict=True) if parts else ((started,), (2000,))
+    return {"runtime": math.ceil(sum(minutes)), "mem_mb": max(megabytes)}
+
+
 def _estimate(
     stage: Stage,
     config: Mapping[str, Any],
@@ -108,7 +138,7 @@ def _estimate(
     images, side = DATA.get(data["name"], _OTHER_DATA)
     side = data["size"] or side
     training = config["training"] | config["models"][model]["training"]
-    work = COST.get(model, _UNKNOWN_COST) * 1e6 * (side / 32) ** 2
+    work = about("models").get(model, {}).get("cost", _UNKNOWN_COST) * 1e6 * (side / 32) ** 2
     rate = _GPU if gpu else _CPU_THREAD * config["threads"]
     used = data["train"] or images
     if stage == "train":
@@ -132,8 +162,9 @@ def _estimate(
 def _plain_steps(regulariser: Regulariser | None) -> float:
     if regulariser is None:
         return 1
+    steps = about("regularisers").get(regulariser.name, {}).get("steps", _UNKNOWN_STEP)
     every = regulariser.parameters.get("every", 1)
-    return 1 + (_STEP_OF.get(regulariser.name, _UNKNOWN_STEP) - 1) / every
+    return 1 + (steps - 1) / every
 
 
 def _minutes(seconds: float) -> int:

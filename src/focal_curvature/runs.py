@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from focal_curvature import registry
+from focal_curvature.settings.training import Training
 
 
 def number_text(value: float | str) -> str:
@@ -66,6 +67,11 @@ class Objective:
         return "ce" if self.is_cross_entropy else _label(self.name, self.parameters)
 
     @property
+    def family(self) -> str:
+        """The name of the regulariser, or of the loss: what differs in parameters shares it."""
+        return (self.regulariser or self).name
+
+    @property
     def base(self) -> Objective:
         """The loss alone, whose Hessian is measured."""
         return replace(self, regulariser=None)
@@ -111,7 +117,7 @@ class RunSpec:
         What is minimised.
     seed : int
         Index of the repetition.
-    training : dict
+    training : Training
         Settings of the training loop, the model's own overrides applied.
     """
 
@@ -121,7 +127,7 @@ class RunSpec:
     model_arguments: dict[str, Any]
     objective: Objective
     seed: int
-    training: dict[str, Any]
+    training: Training
 
     @property
     def folder(self) -> str:
@@ -138,7 +144,8 @@ class RunSpec:
         objective = dict(description["objective"])
         if objective.get("regulariser"):
             objective["regulariser"] = Regulariser(**objective["regulariser"])
-        return cls(**{**description, "objective": Objective(**objective)})
+        training = Training(**description["training"])
+        return cls(**{**description, "objective": Objective(**objective), "training": training})
 
 
 def objectives(config: Mapping[str, Any]) -> list[Objective]:
@@ -168,17 +175,16 @@ def _grid(
 def expand(config: Mapping[str, Any]) -> list[RunSpec]:
     """Expand a validated configuration into its runs, in the order model, objective, seed."""
 
-    def training(settings: Mapping[str, Any], objective: Objective) -> dict[str, Any]:
-        found = config["training"] | settings.get("training", {})
-        if not objective.regulariser:
-            found.pop("trace_samples", None)  # decides nothing in a plain run
-        return found
+    def training(settings: Mapping[str, Any], objective: Objective) -> Training:
+        shared = Training(**(config["training"] | settings.get("training", {})))
+        # Decides nothing in a plain run.
+        return shared if objective.regulariser else replace(shared, trace_samples=None)
 
     return [
         RunSpec(
             dataset=config["data"]["name"],
             model=model,
-            model_factory=registry.import_path("models", settings.get("factory", model)),
+            model_factory=registry.import_path("models", settings.get("factory") or model),
             model_arguments=settings.get("arguments", {}),
             objective=objective,
             seed=seed,

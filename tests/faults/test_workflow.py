@@ -323,9 +323,9 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
         | {"wild": {"factory": "focal_curvature.models.small_cnn:small_cnn"}},
         "objectives": {"focal": {"gamma": [0, 2]}, "spiky": {"factory": "spiky:Spiky"}},
         "training": CONFIG["training"] | {"epochs": 5, "evaluate_every": 1},
-        "geometry": {"seed": 0, "steps": 4, "resolution": 3},
+        "geometry": {"seeds": [0], "steps": 4, "resolution": 3},
         "theory": {"seed": 0, "gammas": [2], "points": 5, "steps": 5},
-        "controls": {"seed": 0, "gammas": [0, 2], "factors": [4]},
+        "controls": {"objectives": ["ce", "focal-2"], "seeds": [0], "factors": [4]},
         "trajectory": {
             "objectives": ["ce", "spiky"],
             "seeds": [0],

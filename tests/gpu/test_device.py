@@ -12,6 +12,7 @@ from focal_curvature.curvature import estimate
 from focal_curvature.data import arrays, digits, splits, tensors
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.settings.training import Training
 from focal_curvature.training import (
     StoppedError,
     build_loss,
@@ -24,14 +25,7 @@ from focal_curvature.training import (
 pytestmark = pytest.mark.gpu
 
 ROOT = Path(__file__).parents[2]
-# Not by focal_curvature.config: a GPU machine may have no jsonschema.
-RULES = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())["properties"]
-DEFAULTS = {
-    key: rule["default"]
-    for key, rule in RULES["training"]["properties"].items()
-    if "default" in rule
-}
-EXPERIMENT = DEFAULTS | yaml.safe_load((ROOT / "config.yaml").read_text())["training"]
+EXPERIMENT = Training(**yaml.safe_load((ROOT / "config.yaml").read_text())["training"])
 TRAINING = EXPERIMENT | {"epochs": 3, "stacked": False}
 MIXED = {"precision": "bfloat16"}
 COMPILED = {"compile": True}

@@ -8,10 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from focal_curvature.config import ConfigError, load
+from focal_curvature.config import ConfigError, load, schema
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
@@ -24,7 +23,7 @@ def test_shipped_configurations_are_valid(file, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         Path(source).parent.mkdir()
         Path(source).touch()
-    load(config, SCHEMA)
+    load(config)
 
 
 def keys(schema):
@@ -37,18 +36,20 @@ def keys(schema):
 
 def test_every_key_is_explained():
     text = (ROOT / "config/README.md").read_text()
-    assert [key for key in keys(SCHEMA) if f"`{key}`" not in text] == []
+    assert [key for key in keys(schema()) if f"`{key}`" not in text] == []
 
 
 def test_defaults_are_filled_in_and_the_input_is_left_alone():
     given_config = copy.deepcopy(DEFAULT)
     del given_config["curvature"], given_config["device"]
     before = copy.deepcopy(given_config)
-    complete = load(given_config, SCHEMA)
+    complete = load(given_config)
     assert complete["curvature"]["probes"] == 50
     assert complete["device"] == "auto"
     assert complete["training"]["nesterov"] is False
-    assert complete["models"]["small_cnn"] == {"arguments": {}, "training": {}}
+    assert complete["models"]["small_cnn"] == {
+        **{"factory": None, "arguments": {}, "training": {}, "resources": {}}
+    }
     assert given_config == before
 
 
@@ -56,17 +57,26 @@ def test_a_number_has_one_spelling():
     config = copy.deepcopy(DEFAULT)
     config["objectives"]["focal"]["gamma"] = [0.0, 3.0, 2.5]
     config["training"]["learning_rate"] = 1.0
-    complete = load(config, SCHEMA)
+    complete = load(config)
     assert repr(complete["objectives"]["focal"]["gamma"]) == "[0, 3, 2.5]"
     assert repr(complete["training"]["learning_rate"]) == "1"
 
 
 # key to set (None deletes) -> words that the message must hold
 MISTAKES = {
-    "theory of another seed": ("theory.seed", 9, ["theory.seed", "9", "none of seeds"]),
+    "theory of another seed": ("theory.seeds", [9], ["theory.seeds", "9", "not in seeds"]),
     "theory without focal runs": ("objectives.focal.gamma", [0], ["theory", "value above 0"]),
-    "controls of another seed": ("controls.seed", 9, ["controls.seed", "9", "none of seeds"]),
-    "controls of no run": ("controls.gammas", [7], ["controls.gammas", "7", "none of objectives"]),
+    "controls of another seed": ("controls.seeds", [9], ["controls.seeds", "9", "not in seeds"]),
+    "controls of no run": (
+        "controls.objectives",
+        ["focal-7"],
+        ["controls.objectives[0]", "'focal-7' is unknown"],
+    ),
+    "controls of a run without gamma": (
+        "controls.objectives",
+        ["hessian_trace"],
+        ["controls.objectives", "ce-hessian_trace-0.001", "no gamma"],
+    ),
     "factor zero": ("controls.factors", [0], ["controls.factors[0]", "more than 0"]),
     "unknown key": ("trainings", {}, ["trainings", "did you mean training"]),
     "unknown inner key": ("training.learning_rat", 1, ["learning_rat", "learning_rate"]),
@@ -158,7 +168,7 @@ MISTAKES = {
     ),
     "no import path": ("models.mine", {"factory": "net"}, ["models.mine.factory", "net"]),
     "number for a name": ("models", {1: {}}, ["models", "1", "text"]),
-    "seed not trained": ("geometry", {"seed": 99}, ["geometry.seed", "99"]),
+    "seed not trained": ("geometry", {"seeds": [99]}, ["geometry.seeds", "99"]),
     "objective not trained": (
         "trajectory",
         {"objectives": ["ce", "focal-7"], "seeds": [0], "epochs": [1, 3, 2]},
@@ -229,7 +239,7 @@ def changed(key, value):
 @pytest.mark.parametrize(("key", "value", "words"), MISTAKES.values(), ids=MISTAKES)
 def test_each_mistake_is_named_in_one_line(key, value, words):
     with pytest.raises(ConfigError) as caught:
-        load(changed(key, value), SCHEMA)
+        load(changed(key, value))
     lines = str(caught.value).splitlines()
     assert any(all(word in line for word in words) for line in lines), lines
 
@@ -238,19 +248,19 @@ def test_a_plain_network_may_be_mixed_and_compiled():
     config = copy.deepcopy(DEFAULT)
     config["training"] |= {"precision": "bfloat16", "compile": True}
     del config["regularisers"]
-    found = load(config, SCHEMA)["training"]
+    found = load(config)["training"]
     assert (found["precision"], found["compile"]) == ("bfloat16", True)
     # What is only overridden counts for nothing.
     for name in config["models"]:
         config["models"][name] = {"training": {"precision": "float32", "compile": False}}
-    load(config, SCHEMA)
+    load(config)
 
 
 def test_all_mistakes_are_told_at_once():
     config = changed("training.epochs", 0)
     config["seeds"] = [1, 1]
     with pytest.raises(ConfigError) as caught:
-        load(config, SCHEMA)
+        load(config)
     assert len(str(caught.value).splitlines()) == 2
 
 
@@ -268,7 +278,7 @@ KEYS = [f"{a}.{b}" for a in ("data", "training", "curvature", "jobs") for b in D
 def test_any_value_is_either_taken_or_refused_with_its_key(key, value):
     config = changed(key, value)
     try:
-        load(config, SCHEMA)
+        load(config)
     except ConfigError as error:
         # What no longer fits may be told where it is referred to.
         places = ("training.stacked", "geometry", "theory", "controls", "trajectory")

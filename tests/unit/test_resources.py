@@ -1,20 +1,13 @@
 """Estimates for the cluster against torch's own counts, and what a user may override."""
 
-from pathlib import Path
-
 import pytest
 import torch
-import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from focal_curvature import config as configuration
 from focal_curvature.registry import names, resolve
 from focal_curvature.resources import COST, needs
 from focal_curvature.runs import Regulariser
-
-SCHEMA = yaml.safe_load(
-    (Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml").read_text()
-)
 
 
 def complete(**changes):
@@ -26,7 +19,7 @@ def complete(**changes):
         "seeds": [0],
         "training": {"epochs": 100, "batch_size": 128, "learning_rate": 0.1},
     }
-    return configuration.load(config | changes, SCHEMA)
+    return configuration.load(config | changes)
 
 
 def ask(stage="train", model="resnet18", runs=1, gpu=True, attempt=1, **changes):

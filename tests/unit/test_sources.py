@@ -80,7 +80,11 @@ def test_whatever_a_script_imports_is_covered(script):
 def test_every_data_file_is_named_by_a_module_beside_it():
     """Or a result that is made from it would not know of an edit. The page is no rule's."""
     for file in PACKAGE.rglob("*"):
-        if file.is_file() and file.suffix not in (".py", ".pyc") and file.parent.name != "page":
+        if (
+            file.is_file()
+            and file.suffix not in (".py", ".pyc", ".typed")
+            and file.parent.name != "page"
+        ):
             modules = [module.read_text() for module in file.parent.glob("*.py")]
             assert any(f'"{file.name}"' in text for text in modules), file
 

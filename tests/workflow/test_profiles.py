@@ -37,8 +37,8 @@ def test_slurm_profile_groups_runs(checkout_factory, train, others, groups):
 
 
 BESIDE = {
-    "geometry": {"seed": 0},
-    "controls": {"seed": 0, "gammas": [0, 1]},
+    "geometry": {"seeds": [0]},
+    "controls": {"objectives": ["ce", "focal-1"], "seeds": [0]},
     "trajectory": {"objectives": ["ce"], "seeds": [0], "epochs": [1, 2, 3]},
 }
 
@@ -72,7 +72,7 @@ def test_jobs_beside_the_runs_ask_for_more_time_the_more_they_measure(asked):
     few = asked()
     more = asked(
         objectives={"focal": {"gamma": [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]}},
-        controls=controls | {"gammas": [0, 1, 2, 3]},
+        controls=controls | {"objectives": ["ce", "focal-1", "focal-2", "focal-3"]},
         trajectory=trajectory | {"epochs": [1, 2, 3, 4, 5, 6, 7, 8, 9]},
     )
     assert more["geometry"][0] == pytest.approx(2 * few["geometry"][0], abs=1)

@@ -10,70 +10,59 @@ import job
 from focal_curvature import provenance
 from focal_curvature.curvature.memory import estimate_within_memory
 from focal_curvature.data import tensors
-from focal_curvature.files import exclusive, read_json, verify, write_json
-from focal_curvature.runs import CROSS_ENTROPY, RunSpec
+from focal_curvature.files import exclusive, write_json
+from focal_curvature.runs import CROSS_ENTROPY
 from focal_curvature.seeds import derive_seed
-from focal_curvature.training import (
-    build_loss,
-    build_model,
-    choose_device,
-    deterministic,
-    load_weights,
-)
+from focal_curvature.settings import read
+from focal_curvature.settings.curvature import Curvature
+from focal_curvature.trained import TrainedRun
+from focal_curvature.training import choose_device, deterministic
 
 
 def main(snakemake):
     with ExitStack() as locks:
         for folder in dict.fromkeys(Path(output).parent for output in snakemake.output):
             locks.enter_context(exclusive(folder))
-        measure_cell(snakemake)
+        measure_all(snakemake)
 
 
-def measure_cell(snakemake):
-    settings = dict(snakemake.params.settings)
-    split, samples = settings.pop("split"), settings.pop("samples")
+def measure_all(snakemake):
+    settings = read(Curvature, snakemake.params.curvature)
     deterministic(snakemake.threads)
     device = choose_device(snakemake.config["device"])
-    data = tensors.load(
-        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits), device, [split]
-    )
-    chosen = tensors.subset(data.splits[split], samples)
-    images, labels = chosen.split.images, chosen.split.labels
-    for model_file, run_file, *outputs in zip(
-        snakemake.input.model,
-        snakemake.input.run,
-        snakemake.output.objective,
-        snakemake.output.cross_entropy,
-        strict=True,
+    folder, splits = Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits)
+    data = tensors.load(folder, splits, device, [settings.split])
+    sample = tensors.subset(data.splits[settings.split], settings.samples)
+    inputs = sample.split.images, sample.split.labels
+    files = snakemake.output
+    for run_file, *outputs in zip(
+        snakemake.input.run, files.objective, files.cross_entropy, strict=True
     ):
-        run = read_json(Path(run_file))
-        weights_sha256 = run["sha256"]["model.pt"]
-        verify(Path(model_file), weights_sha256)
-        spec = RunSpec.from_dict(run["spec"])
-        model = build_model(spec, data, device)
-        model.load_state_dict(load_weights(Path(model_file), device))
+        run = TrainedRun(Path(run_file).parent)
+        model = run.model(data, device)
+        names = {"objective": run.spec.objective.base.slug, "cross_entropy": CROSS_ENTROPY.slug}
         results = {}
-        for output, objective in zip(outputs, (spec.objective.base, CROSS_ENTROPY), strict=True):
+        for output, (kind, loss) in zip(outputs, run.losses().items(), strict=True):
             started = time.perf_counter()
             record = {
-                "run": spec.folder,
-                "status": run["status"],
-                "reason": run["reason"],
-                "loss": objective.slug,
-                "split": split,
-                "samples_sha256": chosen.sha256,
-                "settings": settings,
+                "run": run.spec.folder,
+                "status": run.record["status"],
+                "reason": run.record["reason"],
+                "loss": names[kind],
+                "split": settings.split,
+                "samples_sha256": sample.sha256,
+                "settings": settings.estimate,
             }
-            if run["status"] == "completed":
-                if objective.slug not in results:
-                    seed = derive_seed("curvature", spec.model, spec.seed)
-                    results[objective.slug] = measure(
-                        f"{spec.folder}, Hessian of {objective.slug}",
-                        (model, build_loss(objective), images, labels, settings, seed),
+            if run.completed:
+                if loss not in results:
+                    seed = derive_seed("curvature", run.spec.model, run.spec.seed)
+                    results[loss] = measure(
+                        f"{run.spec.folder}, Hessian of {names[kind]}",
+                        (model, loss, *inputs, settings.estimate, seed),
                     )
-                record |= results[objective.slug]
+                record |= results[loss]
             record |= {
-                "weights_sha256": weights_sha256,
+                "weights_sha256": run.record["sha256"]["model.pt"],
                 "device": provenance.device_name(device),
                 "threads": snakemake.threads,
                 "seconds": round(time.perf_counter() - started, 3),
@@ -89,16 +78,14 @@ def measure(name, arguments):
     except FloatingPointError as error:
         logging.error("%s: %s", name, error)
         return {"status": "failed", "reason": str(error)}
-    found = result.to_dict()
-    eigenvalue, trace = found["top_eigenvalue"], found["trace"]
     logging.info(
         "%s: top eigenvalue %.4g, trace %.4g +- %.2g",
         name,
-        eigenvalue["estimate"],
-        trace["estimate"],
-        trace["stderr"],
+        result.top_eigenvalue.estimate,
+        result.trace.estimate,
+        result.trace.stderr,
     )
-    return {**found, "settings": settings}
+    return {**result.to_dict(), "settings": settings}
 
 
 if "snakemake" in globals():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from focal_curvature.calibration import Scores
+from focal_curvature.calibration.binning import RELIABILITY
 from focal_curvature.files import read_json, verify
 from focal_curvature.runs import RunSpec
 
@@ -104,16 +105,21 @@ def run_row(
     return row
 
 
-def read_verified(file: Path, provenance: Path) -> pd.DataFrame:
-    """Read a table whose SHA-256 the experiment's ``provenance.json`` records, by its name.
+def read(files: Mapping[str, Sequence[Path]], provenance: Path) -> dict[str, pd.DataFrame]:
+    """Read tables by their names, each from one file or from one per model.
+
+    Those whose SHA-256 the experiment's ``provenance.json`` records are held against it.
 
     Raises
     ------
     ValueError
         If it is another one: cut short at a line, it would still read as a table.
     """
-    verify(file, read_json(provenance)["sha256"][file.name])
-    return pd.read_csv(file)
+    recorded = read_json(provenance)["sha256"]
+    for file in (file for parts in files.values() for file in parts):
+        if file.name in recorded:
+            verify(file, recorded[file.name])
+    return {name: read_all(parts) for name, parts in files.items()}
 
 
 def read_all(files: Iterable[Path | str]) -> pd.DataFrame:
@@ -129,4 +135,23 @@ def reliability(files: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame
     return pd.concat(
         [pd.read_csv(file).assign(**{key: row[key] for key in keys}) for row, file in files],
         ignore_index=True,
-    )[[*keys, "variant", "bin", "lower", "upper", "count", "confidence", "accuracy", "gap"]]
+    )[[*keys, *RELIABILITY]]
+
+
+def histories(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:
+    """Gather the histories of runs, each given as its row of the run table and its file.
+
+    Returns
+    -------
+    DataFrame
+        ``model``, ``objective``, ``seed``, ``status`` and what ``history.csv`` has: a row per
+        evaluated epoch. A run that diverged before its first evaluation has one without an epoch.
+    """
+    keys = ["model", "objective", "seed", "status"]
+    parts = [pd.DataFrame(columns=[*keys, "epoch"])]
+    for row, file in runs:
+        # Not even a header, if there was no evaluation.
+        epochs = pd.read_csv(file) if file.read_text().strip() else pd.DataFrame({"epoch": [None]})
+        parts.append(epochs.assign(**{key: row[key] for key in keys}))
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    return table[[*keys, *table.columns.drop(keys)]]

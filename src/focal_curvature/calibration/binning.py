@@ -9,6 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
+# Columns of a table of bins, by variant of the predictions.
+RELIABILITY = ("variant", "bin", "lower", "upper", "count", "confidence", "accuracy", "gap")
+
 
 def bin_indices(confidence: np.ndarray, bins: int) -> np.ndarray:
     """Bin of every confidence among `bins` equal ones on [0, 1].

@@ -9,6 +9,13 @@ from torch.nn import functional as F
 from focal_curvature.losses.focal import log_one_minus_p
 
 __all__ = ["dual_focal"]
+ABOUT = {
+    "dual_focal": {
+        "parameters": {
+            "gamma": {"minimum": 0, "choose": "0 is cross-entropy (Tao et al. 2023)"},
+        }
+    }
+}
 
 
 class DualFocalLoss(nn.Module):

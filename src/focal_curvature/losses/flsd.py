@@ -12,6 +12,20 @@ from torch.nn import functional as F
 from focal_curvature.losses.focal import log_one_minus_p
 
 __all__ = ["flsd"]
+ABOUT = {
+    "flsd": {
+        "parameters": {
+            "gamma_below": {"minimum": 0, "choose": "gamma where the label's probability is small"},
+            "gamma_above": {"minimum": 0, "choose": "gamma elsewhere"},
+            "threshold": {
+                "minimum": 0,
+                "maximum": 1,
+                "choose": "below it, a probability is small. All left out, it is FLSD-53 of "
+                "Mukhoti et al. 2020: 5 below 0.2, 3 above",
+            },
+        }
+    }
+}
 
 
 class SampleDependentFocalLoss(nn.Module):

@@ -7,6 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["focal"]
+ABOUT = {
+    "focal": {
+        "parameters": {
+            "gamma": {"minimum": 0, "choose": "0 is cross-entropy, trained once"},
+        }
+    }
+}
 
 
 def log_one_minus_p(log_probabilities: Tensor, labels: Tensor) -> Tensor:

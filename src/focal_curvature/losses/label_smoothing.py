@@ -8,6 +8,18 @@ from __future__ import annotations
 from torch import nn
 
 __all__ = ["label_smoothing"]
+ABOUT = {
+    "label_smoothing": {
+        "parameters": {
+            "epsilon": {
+                "minimum": 0,
+                "maximum": 1,
+                "choose": "the share of the target that all classes get: 0.05, not 5; 0.05 as "
+                "Mukhoti et al. 2020",
+            }
+        }
+    }
+}
 
 
 def label_smoothing(epsilon: float) -> nn.CrossEntropyLoss:

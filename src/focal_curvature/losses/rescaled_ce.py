@@ -6,6 +6,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["rescaled_ce"]
+ABOUT = {
+    "rescaled_ce": {
+        "parameters": {
+            "factor": {
+                "exclusiveMinimum": 0,
+                "choose": "scales every Hessian and moves no minimum: a control",
+            }
+        }
+    }
+}
 
 
 class RescaledCrossEntropy(nn.Module):

@@ -6,7 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 __all__ = ["resnet20", "resnet56"]
-LEAST_SIZE = {"resnet20": 4, "resnet56": 4}
+ABOUT = {
+    "resnet20": {"cost": 41, "least_size": 4},
+    "resnet56": {"cost": 125, "least_size": 4},
+}
 
 
 class _Block(nn.Module):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 __all__ = ["densenet121"]
-LEAST_SIZE = {"densenet121": 8}
+ABOUT = {
+    "densenet121": {"cost": 888, "least_size": 8},
+}
 
 
 def densenet121(classes: int, channels: int, size: int) -> nn.Module:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 __all__ = ["lenet"]
-LEAST_SIZE = {"lenet": 4}
+ABOUT = {
+    "lenet": {"cost": 0.65, "least_size": 4},
+}
 
 
 def lenet(classes: int, channels: int, size: int) -> nn.Module:

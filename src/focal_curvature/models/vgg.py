@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 __all__ = ["vgg16_bn"]
-LEAST_SIZE = {"vgg16_bn": 32}
+ABOUT = {
+    "vgg16_bn": {"cost": 313, "least_size": 32},
+}
 
 
 def vgg16_bn(classes: int, channels: int, size: int) -> nn.Module:

@@ -20,7 +20,7 @@ import pandas as pd
 from focal_curvature.analysis import claims, summary
 from focal_curvature.analysis.evidence import VERDICTS
 from focal_curvature.files import read_json
-from focal_curvature.plotting import ALL_FIGURES
+from focal_curvature.products import products
 
 NONE = "none"  # value of the filter for objectives without gamma
 
@@ -113,7 +113,7 @@ def read(folder: Path, caption: Callable[[str, str], str]) -> Experiment:
     def optional(file: str) -> dict[str, Any] | None:
         return read_json(folder / file) if (folder / file).exists() else None
 
-    order = {figure: position for position, figure in enumerate(ALL_FIGURES)}
+    order = {product.name: product.order for product in products("figures")}
     files = sorted(folder.glob("*.png"), key=lambda f: (order.get(f.stem, len(order)), f.stem))
     return Experiment(
         name=name,

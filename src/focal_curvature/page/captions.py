@@ -14,6 +14,7 @@ import yaml
 from docutils.core import publish_parts
 
 from focal_curvature import config
+from focal_curvature.sentences import sentences
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,9 @@ def caption(experiment: str, figure: str) -> str:
     The working directory must hold ``workflow/`` and the configurations.
     """
     settings = _settings(experiment)
-    template = Path("workflow/report/figure.rst").read_text()
+    file = Path(f"workflow/report/figures/{figure}.rst")
     try:
-        text = render(template, figure, settings) if settings else ""
+        text = render(file.read_text(), settings) if settings and file.exists() else ""
     except jinja2.UndefinedError as error:
         logger.warning("%s: its configuration lacks what %s states: %s", experiment, figure, error)
         return ""
@@ -38,28 +39,22 @@ def caption(experiment: str, figure: str) -> str:
     return text
 
 
-def render(template: str, figure: str, settings: Mapping[str, Any]) -> str:
-    """Return a figure's caption in HTML.
+def render(template: str, settings: Mapping[str, Any]) -> str:
+    """Return a caption in HTML.
 
     Parameters
     ----------
     template : str
-        reStructuredText in Jinja2, with ``snakemake.config`` and ``snakemake.wildcards.figure``.
-    figure : str
+        reStructuredText in Jinja2, with ``snakemake.config``.
     settings : mapping
         The experiment's configuration, with all defaults.
-
-    Returns
-    -------
-    str
-        Empty if the template has nothing to say on the figure.
 
     Raises
     ------
     jinja2.UndefinedError
         If the settings lack what the caption states.
     """
-    snakemake = SimpleNamespace(config=settings, wildcards=SimpleNamespace(figure=figure))
+    snakemake = SimpleNamespace(config={**settings, "sentences": sentences(settings)})
     text = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(template)
     parts = publish_parts(
         text.render(snakemake=snakemake), writer="html5", settings_overrides=_SETTINGS
@@ -70,9 +65,8 @@ def render(template: str, figure: str, settings: Mapping[str, Any]) -> str:
 @cache
 def _settings(experiment: str) -> dict[str, Any] | None:
     """Return an experiment's configuration with all defaults, or None if no file names it."""
-    schema = yaml.safe_load(Path("workflow/schemas/config.schema.yaml").read_text())
     for file in [Path("config.yaml"), *sorted(Path("config").glob("*.yaml"))]:
         written = yaml.safe_load(file.read_text())
         if written.get("experiment") == experiment:
-            return config.complete(written, schema)
+            return config.complete(written)
     return None

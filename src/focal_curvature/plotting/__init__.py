@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-FIGURES = ("top_eigenvalue", "trace", "trace_ece", "ece", "reliability", "verdicts")
-# Need the configuration's `geometry`, `theory`, `controls`, `trajectory` and `regularisers`.
-GEOMETRY_FIGURES = ("spectrum", "lines", "plane")
-THEORY_FIGURES = ("bound", "logit_curvature", "posterior")
-CONTROL_FIGURES = ("interventions",)
-TRAJECTORY_FIGURES = ("trajectory",)
-REGULARISER_FIGURES = ("strength",)
-ARM_FIGURES = ("arms",)  # need `regularisers`, or an objective beside focal loss
-ALL_FIGURES = (
-    *(FIGURES + GEOMETRY_FIGURES + THEORY_FIGURES + CONTROL_FIGURES),
-    *(TRAJECTORY_FIGURES + REGULARISER_FIGURES + ARM_FIGURES),
-)
-
-
-def path(figure: str) -> str:
-    """Return the import path of what draws a figure."""
-    return f"{__name__}.{figure}:draw"
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def load(figure: str) -> ModuleType:
     """Import a figure's module, which has ``prepare(tables)`` and ``draw(data)``."""
     return importlib.import_module(f"{__name__}.{figure}")
+
+
+def write(
+    product: str, table: pd.DataFrame, outputs: Sequence[Path], settings: Mapping[str, Any]
+) -> None:
+    """Write a figure's table as CSV, and the figure as drawn from that file.
+
+    Parameters
+    ----------
+    product : str
+        Import path of its ``prepare``.
+    table : DataFrame
+    outputs : sequence of Path
+        The CSV file, and images; the suffix says the format.
+    settings : mapping
+        Not used: a figure has none.
+    """
+    from focal_curvature.files import write_atomically
+
+    (data,) = (output for output in outputs if output.suffix == ".csv")
+    with write_atomically(data) as stream:
+        table.to_csv(stream, index=False)
+    draw(data.stem, data, [output for output in outputs if output != data])
 
 
 def draw(figure: str, data: Path, outputs: list[Path]) -> None:
@@ -36,7 +46,7 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     Parameters
     ----------
     figure : str
-        One of ``ALL_FIGURES``.
+        Name of its module.
     data : Path
         Without rows where all runs of the figure diverged: drawn as a line that says so.
     outputs : list of Path

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from focal_curvature.plotting.common import (
     FEWEST_JOINED,
     LOSS_LABELS,
-    arm_label,
     bound_axis,
     colours,
     panels,
     plain_log_ticks,
 )
+from focal_curvature.registry import label
 
+PRODUCT = {"needs": ("runs",), "order": 160, "where": "not focal alone"}
 MARKERS = {"focal": "o", "cross-entropy": "*", "penalty": "^", "other loss": "s"}
 JOINED = ("focal", "penalty")  # with cross-entropy, which is their gamma or strength of zero
 
@@ -79,7 +80,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     mec="0.2",
                     mew=0.3,
                     zorder=4 if family == "cross-entropy" else 3,
-                    label=arm_label(name),
+                    label=label(name),
                     **style,
                 )
             traces = data.loc[data["hessian_of"] == loss, "trace"].dropna()

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import colours, panels
 
+PRODUCT = {"needs": ("predictions",), "order": 100}
 ENTROPIES = {"full": "entropy of the prediction", "true_class": "true class's term alone"}
 
 

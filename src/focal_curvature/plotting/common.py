@@ -18,17 +18,7 @@ COLUMN, PAGE = 3.5, 7.5  # widths in inches: one column, two columns
 FEWEST_JOINED = 3  # levels: fewer are points, not a line
 OFF_SCALE = 2  # times the largest median of a cell: a run above it does not set the axis
 
-PENALTY_LABELS = {
-    "hessian_trace": "Hessian trace",
-    "gauss_newton_trace": "Gauss-Newton trace",
-    "sam": "SAM",
-}
 LOSS_LABELS = {"objective": "training objective", "cross_entropy": "cross-entropy"}
-
-
-def arm_label(name: str) -> str:
-    """Write the name of a loss or penalty for a legend."""
-    return PENALTY_LABELS.get(name, name.replace("_", " "))
 
 
 def focal_runs(runs: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import colours, focal_runs, panels, seeds_and_mean
 
+PRODUCT = {"needs": ("runs",), "order": 40}
 SERIES = {"ece": "as trained", "ece_scaled": "temperature-scaled"}
 
 

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from focal_curvature.plotting.common import colours, gamma_colours, panels, plain_log_ticks
 
+PRODUCT = {"needs": ("controls",), "order": 130}
 CONTROLS = {
     "temperature": "temperature scaling",
     "dinh": "Dinh rescaling (same function)",

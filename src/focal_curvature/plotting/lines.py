@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
 
+PRODUCT = {"needs": ("lines",), "order": 80}
+
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per model, gamma, loss, direction and step.

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from focal_curvature.analysis.theory import curvature_ratio
 from focal_curvature.plotting.common import gamma_colours, panels
 
+PRODUCT = {"needs": ("predictions",), "order": 110}
 LABELS = {
     "sample": "samples",
     "one": "closed form,\nrest on one class",

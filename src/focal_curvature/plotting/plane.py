@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import LOSS_LABELS, panels
 
+PRODUCT = {"needs": ("plane",), "order": 90}
 DECADES = 3  # of the colour scale, below the largest rise
 
 

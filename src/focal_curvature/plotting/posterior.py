@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from focal_curvature.calibration.posterior import psi
 from focal_curvature.plotting.common import PAGE, colours
 
+PRODUCT = {"needs": ("posterior_points", "posterior_plane"), "order": 120}
 VARIANTS = {"raw": "softmax", "scaled": "temperature-scaled", "psi": "Ψ undone"}
 
 

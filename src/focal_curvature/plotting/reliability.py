@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import colours, panels
 
+PRODUCT = {"needs": ("reliability",), "order": 50}
 FEWEST = 20  # samples, over all seeds, for a bin to be shown: below, accuracy is noise
 VARIANTS = {"before": "as trained", "after": "temperature-scaled"}
 

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
 
+PRODUCT = {"needs": ("spectrum",), "order": 70}
 MAGNITUDES = np.logspace(-4, 3, 141)  # nats
 SIGNS = {"positive": "-", "negative": "--"}
 KEYS = ["model", "hessian_of", "gamma", "seed"]

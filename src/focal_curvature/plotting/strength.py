@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.analysis.summary import interval
-from focal_curvature.plotting.common import arm_label, colours, panels, plain_log_ticks
+from focal_curvature.plotting.common import colours, panels, plain_log_ticks
 
+PRODUCT = {"needs": ("runs",), "order": 150, "where": "regularised"}
 MEASURES = {"trace": "Hessian trace (nats)", "ece": "ECE (%)"}
 PLAIN = "plain cross-entropy"
 
@@ -65,7 +66,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     ms=3,
                     capsize=2,
                     elinewidth=0.8,
-                    label=arm_label(arm),
+                    label=label(arm),
                 )
             ax.set_xscale("log")
             # Not left to matplotlib, which has no range for a single strength.

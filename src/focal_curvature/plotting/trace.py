@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting import curvature
 
+PRODUCT = {"needs": ("runs",), "order": 20}
+
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per run and loss: model, gamma, seed, hessian_of, trace (nats)."""

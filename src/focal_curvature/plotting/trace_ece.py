@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from focal_curvature.plotting import curvature
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels, plain_log_ticks
 
+PRODUCT = {"needs": ("runs",), "order": 30}
+
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per run and loss: model, gamma, seed, hessian_of, trace (nats), ece, floor."""

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import gamma_colours, panels, plain_log_ticks
 
+PRODUCT = {"needs": ("trajectory",), "order": 140}
 # Column -> label of its row of panels.
 SHOWN = {
     "trace_objective": "trace, objective\n(nats)",

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from focal_curvature.analysis.evidence import VERDICTS
 from focal_curvature.plotting.common import LOSS_LABELS, PAGE, colours
 
+PRODUCT = {"needs": ("claims",), "order": 60}
 ALL = "all models"  # the rows for all of them, as in claims.csv
 MARKERS = {
     "supported": {"marker": "o"},

@@ -1,0 +1,28 @@
+"""Verdicts on the claims, by the rules of ``workflow/claims.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from focal_curvature.analysis.claims import judge, printed, to_json
+
+__all__ = ["prepare", "printed", "to_json"]
+
+PRODUCT = {
+    "needs": ("runs",),
+    "order": 10,
+    "settings": ("rules", "experiment"),
+    "formats": ("html", "csv", "md", "tex"),
+    "category": "Verdicts",
+    "json": "claims.json",
+}
+
+
+def prepare(
+    tables: Mapping[str, pd.DataFrame], rules: Mapping[str, Any], experiment: str
+) -> pd.DataFrame:
+    """Return the verdicts, as `focal_curvature.analysis.claims.judge`."""
+    return judge(tables["runs"], rules, experiment)

@@ -1,0 +1,93 @@
+"""A run that has been trained: its files, verified, as what they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from focal_curvature.files import read_json, verify
+from focal_curvature.runs import CROSS_ENTROPY, RunSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from focal_curvature.data.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run's folder.
+
+    Every file is held against the checksum in ``run.json``: another one raises ValueError.
+
+    Attributes
+    ----------
+    folder : Path
+    """
+
+    folder: Path
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says."""
+        return read_json(self.folder / "run.json")
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """What the run is."""
+        return RunSpec.from_dict(self.record["spec"])
+
+    @property
+    def completed(self) -> bool:
+        """Whether it did not diverge."""
+        return self.record["status"] == "completed"
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The columns by which tables tell runs apart."""
+        return {
+            "model": self.spec.model,
+            "objective": self.spec.objective.slug,
+            "gamma": self.spec.objective.gamma,
+            "seed": self.spec.seed,
+        }
+
+    def file(self, name: str) -> Path:
+        """Return one of the files that training made."""
+        verify(self.folder / name, self.record["sha256"][name])
+        return self.folder / name
+
+    def logits(self) -> dict[str, np.ndarray]:
+        """Return ``<split>_logits`` (N, K) and ``<split>_labels`` (N,) of every split."""
+        with np.load(self.file("logits.npz"), allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def weights(self, device: torch.device | None = None) -> dict[str, Tensor]:
+        """Return the state of the model at the end of training."""
+        from focal_curvature.training import load_weights
+
+        return load_weights(self.file("model.pt"), device)
+
+    def model(self, data: Tensors, device: torch.device) -> nn.Module:
+        """Build the model as it was trained."""
+        from focal_curvature.training import build_model
+
+        model = build_model(self.spec, data, device)
+        model.load_state_dict(self.weights(device))
+        return model
+
+    def losses(self) -> dict[str, nn.Module]:
+        """Return the losses whose Hessians are meant: the ``objective``'s and ``cross_entropy``.
+
+        One and the same for a run of cross-entropy, regularised or not.
+        """
+        from focal_curvature.training import build_loss
+
+        base, cross_entropy = self.spec.objective.base, build_loss(CROSS_ENTROPY)
+        loss = cross_entropy if base.is_cross_entropy else build_loss(base)
+        return {"objective": loss, "cross_entropy": cross_entropy}

@@ -1,0 +1,83 @@
+# One rule per stage that the configuration asks for; what a stage is, `focal_curvature.stages` says.
+def stage_job(name):
+    """Pattern that tells a stage's jobs apart."""
+    return f"{name}/{{model}}" if STAGES[name].per_model else name
+
+
+def stage_tables(name):
+    """Table -> file of a stage's job."""
+    folder = f"{RESULTS}/{stage_job(name)}"
+    return {table: f"{folder}/{table}.csv" for table in STAGES[name].tables}
+
+
+def stage_runs(name, model=None):
+    """The runs that a stage's job is done with."""
+    return [run for run in STAGE_RUNS[name] if model in (None, run.model)]
+
+
+def stage_files(name, file):
+    """A file of each of these runs, as a function of the wildcards."""
+    return lambda wildcards: [
+        f"{RESULTS}/{run.folder}/{file}" for run in stage_runs(name, wildcards.get("model"))
+    ]
+
+
+def stage_sources(name):
+    """Sources of a stage's job: the stage's, and those of what its runs are built with."""
+
+    def find(wildcards):
+        runs = stage_runs(name, wildcards.get("model"))
+        cells = tuple(dict.fromkeys(f"{run.model}/{run.objective.slug}" for run in runs))
+        return sources("stage", factories(cells) | {stages.path(name)})
+
+    return find
+
+
+def asked_by_stage(name, resource):
+    """What a stage's job asks a cluster for, as a function of the wildcards and the attempt."""
+    return lambda wildcards, attempt: needs_of_stage(
+        STAGES[name],
+        SETTINGS[name],
+        config,
+        stage_runs(name, wildcards.get("model")),
+        per_job=PER_JOB,
+        gpu=bool(GPU),
+        attempt=attempt,
+    )[resource]
+
+
+for name, stage in STAGES.items():
+
+    rule:
+        name:
+            name
+        input:
+            dataset=DATASET_FILES,
+            splits=SPLITS,
+            run=stage_files(name, "run.json"),
+            needed=stage_files(name, stage.needs),
+        output:
+            **stage_tables(name),
+        log:
+            f"{RESULTS}/logs/{stage_job(name)}.log",
+        benchmark:
+            counted(name, stage_job(name), STAGE_RUNS[name] if stage.per_model else [None])
+        # As long as several runs, begun as soon as it can be, or the others would wait for it.
+        priority: 1
+        conda:
+            "../../environment.yml"
+        threads: config["threads"]
+        resources:
+            gpu=GPU,
+            runtime=asked_by_stage(name, "runtime"),
+            mem_mb=asked_by_stage(name, "mem_mb"),
+        params:
+            sources=stage_sources(name),
+            stage=stages.path(name),
+            settings=config[name],
+            curvature=config["curvature"],
+            bins=config["calibration"]["bins"],
+        message:
+            f"{stage.title}{': {wildcards.model}' if stage.per_model else ''}"
+        script:
+            "../scripts/stage.py"

@@ -25,9 +25,12 @@ from training import RESULTS, machine
 
 from focal_curvature.analysis.claims import judge
 from focal_curvature.calibration import score
-from focal_curvature.plotting import FIGURES, draw, load
+from focal_curvature.plotting import draw, load
+from focal_curvature.products import products
 
 SAMPLES, CLASSES, RUNS = 10_000, 100, 1000
+# Of all experiments.
+FIGURES = [p.name for p in products("figures") if {*p.needs} <= {"runs", "reliability", "claims"}]
 CLAIMS = Path(__file__).parents[1] / "workflow/claims.yaml"
 
 

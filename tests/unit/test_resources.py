@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from focal_curvature import config as configuration
-from focal_curvature.registry import names, resolve
-from focal_curvature.resources import COST, needs
+from focal_curvature.registry import about, names, resolve
+from focal_curvature.resources import needs
 from focal_curvature.runs import Regulariser
 
 
@@ -32,7 +32,9 @@ def test_cost_of_every_registered_model_is_what_torch_counts(name):
         model, image = resolve(names("models")[name])(10, 3, 32).eval(), torch.empty(1, 3, 32, 32)
         with FlopCounterMode(display=False) as counter:
             model(image)
-    assert COST[name] == pytest.approx(counter.get_total_flops() / 2 / 1e6, rel=0.05)
+    assert about("models")[name]["cost"] == pytest.approx(
+        counter.get_total_flops() / 2 / 1e6, rel=0.05
+    )
 
 
 def test_every_attempt_asks_for_twice_as_much():

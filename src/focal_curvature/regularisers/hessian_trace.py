@@ -25,8 +25,8 @@ ABOUT = {
                 "exclusiveMinimum": 0,
                 "choose": "cross-entropy plus strength times the trace of its Hessian. Batch norm "
                 "is in training mode: it is the trace of the loss that is descended. A step costs "
-                "6 to 17 plain ones. Begin at 1% of the ratio of loss to trace before training; ten "
-                "times as much kept most of our runs on digits from learning",
+                "6 to 17 plain ones. Begin at 1% of the ratio of loss to trace before training; "
+                "ten times as much kept most of our runs on digits from learning",
             },
             "probes": {"type": "integer", "minimum": 1, "choose": "random probes per step"},
             "every": {

@@ -72,7 +72,8 @@ class Training:
         "two to three times as fast for small networks on small images, no use for large ones. "
         "Needs `jobs: {train: cell}`. A run agrees with the same run trained alone up to "
         "rounding, which training amplifies. Models with dropout, layer norm or concatenated "
-        "channels, and runs with SAM or `trace_samples`, are trained one seed after the other, and the log says so",
+        "channels, and runs with SAM or `trace_samples`, are trained one seed after "
+        "the other, and the log says so",
     )
     precision: Literal["float32", "bfloat16"] = option(
         "float32",

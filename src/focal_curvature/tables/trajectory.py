@@ -27,7 +27,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     ----------
     tables : mapping
         ``trajectory``, a row per run and epoch: `KEYS` (the last: whether the run, trained once
-        more to be followed, ended with the weights of the run itself, to the bit), the keys of `MEASURES` (nats), ``<split>_ece``.
+        more to be followed, ended with the weights of the run itself, to the bit), the keys
+        of `MEASURES` (nats), ``<split>_ece``.
 
     Returns
     -------

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from focal_curvature.analysis import controls_table, cost, summary, tables, trajectory
+from focal_curvature.analysis import cost, summary, tables
+from focal_curvature.products import products
 from focal_curvature.runs import CROSS_ENTROPY, Regulariser, RunSpec
+from focal_curvature.stages import stages
 
 
 def test_interval_is_students():
@@ -202,29 +204,17 @@ def test_a_table_without_rows_leaves_the_types_of_the_others(tmp_path):
     assert list(tables.read_all([tmp_path / "none.csv"])) == ["model", "gamma"]
 
 
-@pytest.mark.parametrize("name", ["estimators", "trajectory", "controls_table"])
-def test_tables_of_diverged_runs_alone_are_written(tmp_path, name):
-    module = importlib.import_module(f"focal_curvature.analysis.{name}")
-    columns = {
-        "estimators": [
-            *("model", "gamma", "trace_difference_in_stderr"),
-            *(
-                f"{estimator}_{part}"
-                for estimator in ("pyhessian", "engine")
-                for part in ("seconds", "top_eigenvalue", "trace", "trace_stderr")
-            ),
-        ],
-        "controls_table": ["model", "objective", "control", "value", *controls_table.MEASURES],
-        "trajectory": [
-            *trajectory.KEYS,
-            *trajectory.MEASURES,
-            *(f"{split}_ece" for split in trajectory.SPLITS),
-        ],
-    }
-    (tmp_path / "in.csv").write_text(",".join(columns[name]) + "\n")
-    table = tables.read_all([tmp_path / "in.csv"])
-    if name == "trajectory":
-        table = trajectory.correlations(table)
+@pytest.mark.parametrize(
+    "product",
+    [p for p in products("tables") if p.name in ("estimators", "trajectory", "controls")],
+    ids=lambda product: product.name,
+)
+def test_tables_of_diverged_runs_alone_are_written(tmp_path, product):
+    (name,) = product.needs
+    (columns,) = (s.tables[name] for s in stages().values() if name in s.tables)
+    (tmp_path / "in.csv").write_text(",".join(columns) + "\n")
+    module = importlib.import_module(f"focal_curvature.tables.{product.name}")
+    table = module.prepare({name: tables.read_all([tmp_path / "in.csv"])})
     outputs = [tmp_path / f"out.{kind}" for kind in ("csv", "md", "tex")]
     summary.write(table, module.printed(table), outputs)
     assert pd.read_csv(outputs[0]).empty

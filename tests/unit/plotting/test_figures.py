@@ -10,6 +10,7 @@ from checkout import ROOT
 from focal_curvature import plotting
 from focal_curvature.analysis.tables import MEASURED
 from focal_curvature.plotting import common
+from focal_curvature.products import products
 
 # objective, loss, gamma, regulariser, strength
 ARMS = [
@@ -145,7 +146,7 @@ def tables(runs, reliability):
     }  # fmt: skip
 
 
-FIGURES = plotting.ALL_FIGURES
+FIGURES = [product.name for product in products("figures")]
 
 
 @pytest.mark.parametrize("figure", FIGURES)
@@ -190,8 +191,9 @@ def test_a_figure_is_drawn_where_all_runs_diverged(figure, tables, tmp_path):
 
 
 CLOSER = [
-    *(*plotting.GEOMETRY_FIGURES, "bound", "logit_curvature"),
-    *(*plotting.CONTROL_FIGURES, *plotting.TRAJECTORY_FIGURES),
+    product.name
+    for product in products("figures")
+    if not {"runs", "reliability", "claims", "posterior_points"} & set(product.needs)
 ]
 
 

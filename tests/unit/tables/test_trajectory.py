@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from focal_curvature.analysis import trajectory
+from focal_curvature.tables import trajectory
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def table():
 
 
 def test_correlations_are_pearsons_within_a_run(table):
-    found = trajectory.correlations(table)
+    found = trajectory.prepare({"trajectory": table})
     assert len(found) == 2 * 2 * len(trajectory.MEASURES)
     run = table[table["objective"] == "focal-2"]
     for _, row in found[found["objective"] == "focal-2"].iterrows():
@@ -33,15 +33,17 @@ def test_what_is_not_known_or_does_not_vary_has_no_correlation(table):
     first, second, *_ = trajectory.MEASURES
     table.loc[0, first] = np.nan
     table[second] = 1.0
-    found = trajectory.correlations(table).query("objective == 'ce'").set_index("measure")
+    found = (
+        trajectory.prepare({"trajectory": table}).query("objective == 'ce'").set_index("measure")
+    )
     assert found.loc[first, "n"].eq(3).all()
     assert found.loc[second, "r"].isna().all()
-    printed = trajectory.printed(trajectory.correlations(table))
+    printed = trajectory.printed(trajectory.prepare({"trajectory": table}))
     assert (printed[trajectory.MEASURES[second]] == "-").all()
     assert list(printed["n"]) == [3, 3, 4, 4]
 
 
 def test_a_run_that_ended_with_other_weights_is_told(table):
-    found = trajectory.correlations(table)
+    found = trajectory.prepare({"trajectory": table})
     assert (found["same_weights"] == (found["objective"] == "ce")).all()
     assert list(trajectory.printed(found)["Same weights"]) == ["yes", "yes", "no", "no"]

@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from focal_curvature.analysis import summary, theory_table
+from focal_curvature.analysis import summary
+from focal_curvature.tables import theory
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def table():
         | {"kullback_leibler": error, "confidence_bias": -error}
         for variant, error in (("raw", 0.3), ("scaled", 0.2), ("psi", 0.1))
     )
-    return theory_table.gather(bound, logit_curvature, posterior)
+    return theory.prepare(
+        {"bound": bound, "logit_curvature": logit_curvature, "posterior": posterior}
+    )
 
 
 def test_a_number_is_over_all_runs_of_a_model_and_gamma(table):
@@ -39,7 +42,7 @@ def test_a_number_is_over_all_runs_of_a_model_and_gamma(table):
 
 
 def test_each_part_is_printed_as_a_table(table):
-    bound, curvature, posterior = theory_table.printed(table).values()
+    bound, curvature, posterior = theory.printed(table).values()
     assert list(bound["γ"]) == ["0.5", "2"]
     assert list(bound["Holds, entropy (%)"]) == ["75.00", "75.00"]
     assert list(bound["Holds, true class's term (%)"]) == ["30.00", "30.00"]

@@ -70,10 +70,11 @@ def _needs(file: Path) -> frozenset[Path]:
     """Return the files that a Python file imports, and those beside it that it names."""
     text = ast.parse(file.read_text(encoding="utf-8"))
     beside = {other.name: other for other in file.parent.iterdir() if other.is_file()}
+    data = {name: other for name, other in beside.items() if other.suffix != ".py"}
     needs = {
-        beside[node.value]
+        data[node.value]
         for node in ast.walk(text)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in beside
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in data
     }
     for name in _imports(text, file):
         module = _file(name) or (None if PACKAGE in file.parents else beside.get(f"{name}.py"))

@@ -10,7 +10,7 @@ import yaml
 from checkout import Checkout
 
 CONFIG = ("--configfile", "config/smoke.yaml")
-TABLES = ("results/smoke/runs.csv", "paper_figures/smoke/claims.json")
+TABLES = ("paper_figures/smoke/runs.csv", "paper_figures/smoke/claims.json")
 LOGITS = "results/smoke/small_cnn/focal-2/seed0/logits.npz"
 
 

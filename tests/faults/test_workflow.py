@@ -26,7 +26,7 @@ CONFIG = {
     "curvature": {"samples": 50, "probes": 3, "max_iterations": 5},
     "jobs": {"calibration": "run", "checkpoint_seconds": 0},
 }
-TABLE = "results/digits/runs.csv"
+TABLE = "paper_figures/digits/runs.csv"
 RUNS = ("ce/seed0", "focal-2/seed0")
 BITS = ("model.pt", "logits.npz", "history.csv", "reliability.csv")
 
@@ -207,7 +207,7 @@ def test_a_table_of_runs_cut_at_a_line_is_refused(workflow):
     assert len(pd.read_csv(table)) == 1
     done = workflow.checkout.snakemake("--cores", "2", summary, check=False)
     (line,) = errors(done.stdout)
-    assert line.startswith("summary: results/digits/runs.csv: sha256 is")
+    assert line.startswith("tables_summary: paper_figures/digits/runs.csv: sha256 is")
     table.unlink()
     workflow.checkout.snakemake("--cores", "2", summary)
     assert workflow.results() == workflow.expected
@@ -217,10 +217,10 @@ FULL = """
 set -u
 run=results/digits/small_cnn/focal-2
 mount -t tmpfs -o size=16k tmpfs $run || exit 99
-"$0" -m snakemake --cores 2 --keep-going results/digits/runs.csv
+"$0" -m snakemake --cores 2 --keep-going paper_figures/digits/runs.csv
 echo "first: $?"; ls -A $run/seed0
 mount -o remount,size=64m $run
-"$0" -m snakemake --cores 2 results/digits/runs.csv
+"$0" -m snakemake --cores 2 paper_figures/digits/runs.csv
 echo "second: $?"
 cp -r $run/seed0 saved
 """
@@ -342,7 +342,7 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
     done = checkout.snakemake("--cores", "2", *(f"paper_figures/spiky/{file}" for file in wanted))
     assert "non-finite" in done.stdout
     assert "ends with other weights" not in done.stdout
-    runs = pd.read_csv(checkout.folder / "results/spiky/runs.csv").set_index("run")
+    runs = pd.read_csv(checkout.folder / "paper_figures/spiky/runs.csv").set_index("run")
     assert len(runs) == 6
     for name in ("wild/ce/seed0", "wild/focal-2/seed0", "wild/spiky/seed0"):
         assert runs.loc[name, "status"] == "diverged"

@@ -15,7 +15,7 @@ def config():
         "models": {"small_cnn": {}, "wide": {"factory": "mine:net", "training": {"epochs": 9}}},
         "objectives": {"focal": {"gamma": [0, 0.5, 2.0]}, "label_smoothing": {"epsilon": 0.05}},
         "seeds": [0, 7],
-        "training": {"epochs": 3, "learning_rate": 0.1},
+        "training": {"epochs": 3, "batch_size": 8, "learning_rate": 0.1},
     }
 
 

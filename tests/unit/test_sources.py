@@ -30,7 +30,9 @@ def test_training_needs_its_loop_and_not_the_figures():
 
 
 def test_a_figure_needs_what_it_draws_with_and_its_style():
-    files = names("figure", "focal_curvature.plotting.trace:draw")
+    files = names(
+        "product", "focal_curvature.plotting.trace:prepare", "focal_curvature.plotting:write"
+    )
     for file in ("trace.py", "curvature.py", "common.py", "matplotlibrc"):
         assert f"src/focal_curvature/plotting/{file}" in files
     assert "src/focal_curvature/plotting/reliability.py" not in files
@@ -90,12 +92,19 @@ def test_every_data_file_is_named_by_a_module_beside_it():
 
 
 def test_every_rule_has_the_sources_of_its_own_script():
-    rules = "".join(file.read_text() for file in (ROOT / "workflow/rules").glob("*.smk"))
-    for rule in re.split(r"(?m)^rule ", rules)[1:]:
-        name, script = rule.partition(":")[0], re.search(r'"../scripts/(\w+)\.py"', rule)[1]
-        # An archive is what its hash says, whatever fetched it.
-        if name != "download":
-            assert re.search(rf'sources=(lambda w: )?(run_)?sources\("{script}"', rule), name
+    """Given directly, or by a function of the same file that gives those of this script."""
+    for file in (ROOT / "workflow/rules").glob("*.smk"):
+        text = file.read_text()
+        for rule in re.split(r"(?m)^ *rule\b", text)[1:]:
+            script = re.search(r'"../scripts/(\w+)\.py"', rule)[1]
+            function = re.search(r"sources=(\w+)\(", rule)
+            # An archive is what its hash says, whatever fetched it.
+            if script == "download":
+                assert not function
+            elif function[1] in ("sources", "run_sources"):
+                assert re.search(rf'sources=\w+\(\s*"{script}"', rule), script
+            else:
+                assert re.search(rf'def {function[1]}\(.*?sources\("{script}"', text, re.DOTALL)
 
 
 def test_content_hash_sees_content_and_order(tmp_path):

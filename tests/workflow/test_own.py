@@ -78,8 +78,8 @@ def test_own_images_model_and_loss_and_a_run_that_diverges(checkout_factory):
     image_archive(checkout.folder / "mine.tar.gz")
     data = {"name": "mine", "source": "mine.tar.gz", "size": 8, "validation": 10}
     penalties = "paper_figures/own/tables/penalties.csv"
-    run(checkout, data, "results/own/runs.csv", penalties, "paper_figures/own/strength.png")
-    runs = pd.read_csv(checkout.folder / "results/own/runs.csv").set_index("run")
+    run(checkout, data, "paper_figures/own/runs.csv", penalties, "paper_figures/own/strength.png")
+    runs = pd.read_csv(checkout.folder / "paper_figures/own/runs.csv").set_index("run")
     assert len(runs) == 6
     mine = runs.loc["mine/doubled-2/seed3"]
     assert mine["status"] == "completed"
@@ -98,7 +98,7 @@ def test_own_images_model_and_loss_and_a_run_that_diverges(checkout_factory):
     ).all()
     # The user's file decides the result as ours do.
     (checkout.folder / "own.py").write_text(OWN.replace("Tanh", "ReLU"))
-    planned = checkout.planned("results/own/runs.csv", "--configfile", "own.yaml")
+    planned = checkout.planned("paper_figures/own/runs.csv", "--configfile", "own.yaml")
     assert planned["train"] == 4
 
 

@@ -50,7 +50,7 @@ def test_a_second_run_has_nothing_to_do(finished):
 
 
 def test_tables_hold_every_run(finished):
-    runs = pd.read_csv(finished.folder / "results/smoke/runs.csv")
+    runs = pd.read_csv(finished.folder / "paper_figures/smoke/runs.csv")
     assert sorted(zip(runs["gamma"], runs["seed"], strict=True)) == [(0, 0), (0, 1), (2, 0), (2, 1)]
     assert (runs["status"] == "completed").all()
     assert runs.filter(like="trace_").notna().all(axis=None)
@@ -73,7 +73,7 @@ def test_the_cost_of_every_job_is_counted(finished):
 
 
 def test_the_table_follows_from_the_logits(finished):
-    runs = pd.read_csv(finished.folder / "results/smoke/runs.csv").set_index("run")
+    runs = pd.read_csv(finished.folder / "paper_figures/smoke/runs.csv").set_index("run")
     logits = np.load(finished.folder / "results/smoke/small_cnn/focal-2/seed1/logits.npz")
     right = logits["test_logits"].argmax(1) == logits["test_labels"]
     assert runs.loc["small_cnn/focal-2/seed1", "accuracy"] == right.mean()
@@ -92,7 +92,7 @@ def test_at_gamma_zero_both_hessians_are_the_same_one(finished):
 
 
 def test_a_run_that_is_followed_ends_where_the_run_itself_ended(finished):
-    table = pd.read_csv(finished.folder / "results/smoke/trajectory/small_cnn.csv")
+    table = pd.read_csv(finished.folder / "results/smoke/trajectory/small_cnn/trajectory.csv")
     assert list(table["epoch"]) == [1, 2, 3]
     assert table["same_weights"].all()
     history = pd.read_csv(finished.folder / "results/smoke/small_cnn/focal-2/seed1/history.csv")
@@ -176,19 +176,22 @@ EDITS = {
     "src/focal_curvature/losses/focal.py": ({"train", "curvature"}, {"splits"}),
     "src/focal_curvature/models/small_cnn.py": ({"train", "curvature"}, {"splits"}),
     "src/focal_curvature/provenance.py": ({"train", "curvature"}, {"splits"}),
-    "src/focal_curvature/curvature/engine.py": ({"curvature", "geometry", "tables"}, {"train"}),
+    "src/focal_curvature/curvature/engine.py": ({"curvature", "geometry", "gather"}, {"train"}),
     "src/focal_curvature/calibration/temperature.py": (
-        {"calibration", "tables", "figure"},
+        {"calibration", "gather", "figures_ece"},
         {"train", "curvature"},
     ),
-    "src/focal_curvature/analysis/summary.py": ({"summary", "claims", "cost"}, {"tables"}),
-    "src/focal_curvature/plotting/trace.py": ({"figure"}, {"tables", "claims"}),
-    "src/focal_curvature/plotting/matplotlibrc": ({"figure"}, {"tables", "claims"}),
-    "src/focal_curvature/models/small_resnet.py": (set(), {"figure"}),
-    "src/focal_curvature/losses/brier.py": (set(), {"figure"}),
-    "src/focal_curvature/config.py": (set(), {"figure"}),
+    "src/focal_curvature/analysis/summary.py": (
+        {"tables_summary", "figures_trace", "cost"},
+        {"gather"},
+    ),
+    "src/focal_curvature/plotting/trace.py": ({"figures_trace"}, {"gather", "tables_claims"}),
+    "src/focal_curvature/plotting/matplotlibrc": ({"figures_trace"}, {"gather", "tables_claims"}),
+    "src/focal_curvature/models/small_resnet.py": (set(), {"figures_trace"}),
+    "src/focal_curvature/losses/brier.py": (set(), {"figures_trace"}),
+    "src/focal_curvature/config.py": (set(), {"figures_trace"}),
     # The report is made from it whenever it is asked for.
-    "workflow/report/figure.rst": (set(), {"figure"}),
+    "workflow/report/figures/trace.rst": (set(), {"figures_trace"}),
 }
 
 

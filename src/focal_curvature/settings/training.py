@@ -70,10 +70,9 @@ class Training:
         about="whether all seeds of a cell are trained as one; needs jobs.train cell",
         choose="`true` trains all seeds of a cell as one network of so many times the channels: "
         "two to three times as fast for small networks on small images, no use for large ones. "
-        "Needs `jobs: {train: cell}`. A run agrees with the same run trained alone up to "
-        "rounding, which training amplifies. Models with dropout, layer norm or concatenated "
-        "channels, and runs with SAM or `trace_samples`, are trained one seed after "
-        "the other, and the log says so",
+        "Needs `jobs: {train: cell}`. A run agrees with the same run trained alone up to rounding, "
+        "which training amplifies. Models with dropout, layer norm or concatenated channels are "
+        "trained one seed after the other, and the log says so",
     )
     precision: Literal["float32", "bfloat16"] = option(
         "float32",
@@ -81,8 +80,7 @@ class Training:
         choose="`bfloat16`: the forward and backward pass of a training step in mixed precision "
         "(`torch.autocast`), for processors and GPUs with instructions for it. Weights, optimiser, "
         "batch norm's statistics and the loss stay in float32, and so do evaluation, logits and "
-        "curvature. Another run than a float32 one, not a faster copy of it. Not with `stacked: "
-        "true` or regularisers",
+        "curvature. Another run than a float32 one, not a faster copy of it. Not with regularisers",
     )
     compile: bool = option(
         False,
@@ -90,7 +88,7 @@ class Training:
         choose="`true` has `torch.compile` make the training step's network: minutes at the start, "
         "at most twice per job, for faster steps of large networks on a GPU. Needs a C++ compiler "
         "(on a GPU also Triton, which comes with torch). The last bits depend on what the compiler "
-        "makes, and so on its version. Not with `stacked: true` or regularisers",
+        "makes, and so on its version. Not with regularisers",
     )
     evaluate_every: int = option(
         1,

@@ -26,7 +26,7 @@ PAGE = results/page.html
 
 reproduce: install
 	$(SNAKEMAKE_LINES)
-	@[ -z "$$(find results/digits/runs.csv paper_figures/digits -newer $(REPORT) 2>&1)" ] || \
+	@[ -z "$$(find paper_figures/digits -newer $(REPORT) 2>&1)" ] || \
 		$(SNAKEMAKE) --report $(REPORT)
 	@echo "Made:"; ls paper_figures/digits/*.p* paper_figures/digits/tables/* $(REPORT)
 	@[ -z "$$(find results/digits/runs.csv paper_figures/digits -newer $(VERIFIED) 2>&1)" ] || \
@@ -53,6 +53,7 @@ page: install
 
 readme: install
 	$(VENV)/bin/python tools/readme.py
+	PYTHONPATH=src $(VENV)/bin/python tools/keys.py
 
 # Whether this processor gives the weights of others to the bit (docs/determinism.md): a minute.
 same-bits: install

@@ -3,6 +3,7 @@
 A module of ``focal_curvature.tables`` or ``focal_curvature.plotting`` with a literal ``PRODUCT`` is
 one: ``needs`` names the tables that it is made from, and beside that it may state
 
+- ``takes``: further tables that it is given where there are such;
 - ``where``: which experiments have it, a key of `WHERE`; without it, all that have what it needs;
 - ``order``: its place among its kind;
 - of a table, ``settings`` (what ``prepare`` takes beside the tables: ``rules``, by which claims are
@@ -39,6 +40,7 @@ class Product:
     name: str
     kind: Literal["tables", "figures"]
     needs: tuple[str, ...]
+    takes: tuple[str, ...] = ()
     where: str | None = None
     order: int = 100
     settings: tuple[str, ...] = ()

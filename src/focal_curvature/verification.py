@@ -389,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m focal_curvature.verification", description=__doc__
     )
     parser.add_argument("folder", type=Path, help="of the fresh run: paper_figures/<experiment>")
-    parser.add_argument("--runs", type=Path, help="its runs: results/<experiment>/runs.csv")
+    parser.add_argument("--runs", type=Path, help="its runs: paper_figures/<experiment>/runs.csv")
     parser.add_argument(
         "--reference", type=Path, help="folder to compare with, in place of the last commit's files"
     )

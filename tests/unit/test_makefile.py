@@ -12,7 +12,7 @@ import install
 import pytest
 from checkout import ROOT
 
-RUNS, FIGURE = "results/digits/runs.csv", "paper_figures/digits/trace.png"
+RUNS, FIGURE = "paper_figures/digits/runs.csv", "paper_figures/digits/trace.png"
 REPORT = "results/digits/report.html"
 
 

@@ -24,13 +24,27 @@ TARGETS = {
     for product in FIGURES
 }
 
+
+def inputs_of(product):
+    """Table -> files of what a product is made from."""
+    names = [*product.needs, *(name for name in product.takes if name in FILES)]
+    return {name: FILES[name] for name in names}
+
+
+def product_sources(product):
+    """Sources of a product, with those of what the runs are built with, where their names are from."""
+    tests = CLAIM_TESTS if "rules" in product.settings else frozenset()
+    given = {product.path, product.write} | tests
+    return sources("product", factories(tuple(CELLS)) | given)
+
+
 for product in TABLES + FIGURES:
 
     rule:
         name:
             f"{product.kind}_{product.name}"
         input:
-            **{table: FILES[table] for table in product.needs},
+            **inputs_of(product),
             provenance=f"{PAPER}/provenance.json",
         output:
             report(
@@ -49,10 +63,10 @@ for product in TABLES + FIGURES:
         conda:
             "../../environment.yml"
         params:
-            sources=sources("product", factories(tuple(CELLS)) | {product.path, product.write}),
+            sources=product_sources(product),
             product=product.path,
             write=product.write,
-            needs=product.needs,
+            tables=list(inputs_of(product)),
             settings={key: JUDGED_BY if key == "rules" else config[key] for key in product.settings},
         message:
             f"Make the {product.kind.removesuffix('s')} {product.name}"

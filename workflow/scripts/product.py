@@ -10,7 +10,7 @@ from focal_curvature.registry import resolve
 
 def main(snakemake):
     params = snakemake.params
-    files = {name: [Path(file) for file in snakemake.input[name]] for name in params.needs}
+    files = {name: [Path(file) for file in snakemake.input[name]] for name in params.tables}
     needed = tables.read(files, Path(snakemake.input.provenance))
     product = resolve(params.product)(needed, **params.settings)
     resolve(params.write)(params.product, product, [*map(Path, snakemake.output)], params.settings)

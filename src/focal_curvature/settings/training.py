@@ -25,6 +25,14 @@ class Training:
     )
     momentum: float = option(0.9, choose="of the steps", minimum=0, exclusiveMaximum=1)
     nesterov: bool = option(False, choose="Nesterov's momentum")
+    optimizer: Literal["sgd", "adam", "adamw"] = option(
+        "sgd",
+        choose="`sgd`, `adam`, or `adamw`, which decays weights apart from the gradient; momentum "
+        "is sgd's, `beta1`, `beta2` and `epsilon` the others'",
+    )
+    beta1: float = option(0.9, choose="of adam and adamw", minimum=0, exclusiveMaximum=1)
+    beta2: float = option(0.999, choose="of adam and adamw", minimum=0, exclusiveMaximum=1)
+    epsilon: float = option(1e-8, choose="of adam and adamw", exclusiveMinimum=0)
     weight_decay: float = option(
         0, choose="added to the gradient, times the weights: the L2 penalty", minimum=0
     )

@@ -13,6 +13,7 @@ __all__ = ["prepare", "printed", "to_json"]
 
 PRODUCT = {
     "needs": ("runs",),
+    "takes": ("controls",),
     "order": 10,
     "settings": ("rules", "experiment"),
     "formats": ("html", "csv", "md", "tex"),
@@ -25,4 +26,4 @@ def prepare(
     tables: Mapping[str, pd.DataFrame], rules: Mapping[str, Any], experiment: str
 ) -> pd.DataFrame:
     """Return the verdicts, as `focal_curvature.analysis.claims.judge`."""
-    return judge(tables["runs"], rules, experiment)
+    return judge(tables["runs"], rules, experiment, tables.get("controls"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from focal_curvature.analysis import summary
+from focal_curvature.analysis.summary import write as write_printed
 from focal_curvature.files import write_json
 
 
@@ -33,4 +33,4 @@ def write(
         if output.suffix == ".json":
             write_json(output, module.to_json(table, **settings))
     printed = [output for output in outputs if output.suffix != ".json"]
-    summary.write(table, module.printed(table), printed)
+    write_printed(table, module.printed(table), printed)

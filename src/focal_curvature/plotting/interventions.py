@@ -92,6 +92,8 @@ def draw(data: pd.DataFrame) -> Figure:
     axes[0][0].set_ylabel("ECE (%)")
     handles, _ = axes[0][0].get_legend_handles_labels()
     arrows = [Line2D([], [], color=palette[c], marker=">", label=CONTROLS[c]) for c in CONTROLS]
-    floor = Line2D([], [], color="0.9", lw=5, label="95% floor of calibrated networks, least to largest")
+    floor = Line2D(
+        [], [], color="0.9", lw=5, label="95% floor of calibrated networks, least to largest"
+    )
     figure.legend(handles=[*handles, *arrows, floor], loc="outside upper center", ncols=3)
     return figure

@@ -239,8 +239,8 @@ def rules_of(claim: str, resamples: int) -> dict[str, Any]:
 def trial(scenario: Scenario, seeds: int, resamples: int, seed: int) -> dict[str, float]:
     """Judge one synthetic experiment; return shares over the tests of its first model.
 
-    Keys: supported, excluded (contradicted or negligible), decided against (contradicted by
-    significance), covered (the interval holds the truth; NaN where no truth is given).
+    Keys: single (p below alpha in the claimed direction, uncorrected), supported, excluded
+    (contradicted or negligible), covered (the interval holds the truth; NaN where none is given).
     """
     rules = rules_of(scenario.claim, resamples)
     runs = experiment(scenario.truth, seeds, seed)
@@ -250,13 +250,21 @@ def trial(scenario: Scenario, seeds: int, resamples: int, seed: int) -> dict[str
         for (key, model), judgement in found.items()
         if (key[0], key[-1], model) == (scenario.claim, "decides", MODELS[0])
     ]
+    direction = -1 if RULES["claims"][scenario.claim].get("direction") == "falls" else 1
     verdicts = [judgement.verdict for judgement in deciding]
     covered = [
         judgement.evidence.low <= scenario.value <= judgement.evidence.high
         for judgement in deciding
         if isinstance(judgement.evidence, Evidence) and scenario.value is not None
     ]
+    claimed = [
+        judgement.evidence.p < rules["alpha"]
+        and direction * (judgement.evidence.estimate - judgement.evidence.null) > 0
+        for judgement in deciding
+        if isinstance(judgement.evidence, Evidence)
+    ]
     return {
+        "single": float(np.mean(claimed)) if claimed else np.nan,
         "supported": float(np.mean([verdict == SUPPORTED for verdict in verdicts])),
         "excluded": float(np.mean([verdict in (CONTRADICTED, NEGLIGIBLE) for verdict in verdicts])),
         "covered": float(np.mean(covered)) if covered else np.nan,
@@ -279,9 +287,9 @@ def table(found: list[Mapping[str, Any]]) -> str:
     ]
     wanted = {"none": "supported ≤ 2.5", "smallest": "excluded ≤ 2.5", "effect": "supported ≥ 90"}
     for row in found:
-        shares = [f"{100 * row[k]:.1f}" for k in ("supported", "excluded")]
-        covered = "" if np.isnan(row["covered"]) else f"{100 * row['covered']:.1f}"
-        cells = [row["claim"], row["truth"], str(row["seeds"]), *shares, covered]
+        rates = [row[key] for key in ("single", "supported", "excluded", "covered")]
+        shares = ["" if np.isnan(rate) else f"{100 * rate:.1f}" for rate in rates]
+        cells = [row["claim"], row["truth"], str(row["seeds"]), *shares]
         lines.append("| " + " | ".join([*cells, wanted[row["kind"]]]) + " |")
     return "\n".join(lines) + "\n"
 

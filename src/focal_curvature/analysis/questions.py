@@ -148,24 +148,29 @@ def known(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return found
 
 
-def plain_loss(runs: pd.DataFrame) -> pd.DataFrame:
-    """Select the runs without a regulariser."""
-    return runs[runs["regulariser"].isna()] if "regulariser" in runs else runs
+def gammas(runs: pd.DataFrame, up_to: float = np.inf) -> np.ndarray:
+    """Return gamma of the runs of focal loss alone, 0 for cross-entropy; NaN for all others."""
+    gamma = runs["gamma"].to_numpy(float)
+    alone = runs["regulariser"].isna() if "regulariser" in runs else True
+    return np.where(alone & (gamma <= up_to), gamma, np.nan)
 
 
-def focal(runs: pd.DataFrame, up_to: float = np.inf) -> pd.DataFrame:
-    """Select the runs of focal loss alone; gamma 0 is cross-entropy."""
-    found = plain_loss(runs)
-    return found[found["gamma"].notna() & (found["gamma"] <= up_to)]
+def strengths(runs: pd.DataFrame, regulariser: str, gamma: float | None = None) -> np.ndarray:
+    """Return the strength of a regulariser on cross-entropy.
 
-
-def penalised(runs: pd.DataFrame, regulariser: str) -> pd.DataFrame:
-    """Select the runs of cross-entropy with a regulariser."""
-    if "regulariser" not in runs:
-        return runs[:0]
-    gamma = runs["gamma"].fillna(0.0)
-    cross_entropy = runs["loss"].isin(["cross_entropy", "focal"]) if "loss" in runs else True
-    return runs[(runs["regulariser"] == regulariser) & (gamma == 0) & cross_entropy]
+    0 for plain cross-entropy, infinity for focal loss alone at ``gamma``, NaN for all other runs.
+    """
+    focal = gammas(runs)
+    strength = np.where(focal == 0, 0.0, np.nan)
+    if gamma is not None:
+        strength[focal == gamma] = np.inf
+    if "regulariser" in runs:
+        cross_entropy = np.nan_to_num(runs["gamma"].to_numpy(float)) == 0
+        if "loss" in runs:
+            cross_entropy &= runs["loss"].isin(["cross_entropy", "focal"]).to_numpy()
+        treated = (runs["regulariser"] == regulariser).to_numpy() & cross_entropy
+        strength = np.where(treated, runs["strength"].to_numpy(float), strength)
+    return strength
 
 
 def halves_of(runs: pd.DataFrame, column: str) -> list[str]:
@@ -176,7 +181,7 @@ def halves_of(runs: pd.DataFrame, column: str) -> list[str]:
 
 
 def wide(
-    runs: pd.DataFrame, columns: Sequence[str], level: str, minimum_seeds: int
+    runs: pd.DataFrame, columns: Sequence[str], level: np.ndarray, minimum_seeds: int
 ) -> tuple[dict[str, np.ndarray], tuple, str]:
     """Lay runs out: seeds x levels, of the seeds that have every level.
 
@@ -186,11 +191,11 @@ def wide(
     Parameters
     ----------
     runs : DataFrame
-        A row per seed and level.
+        Of one model.
     columns : sequence of str
         What to lay out.
-    level : str
-        Column of the levels.
+    level : ndarray, shape (runs,)
+        Of each run; NaN leaves it out.
     minimum_seeds : int
         Fewer raise `NotTestedError`.
 
@@ -203,12 +208,13 @@ def wide(
     str
         What was left out, in words; empty if nothing.
     """
+    runs, level = runs[~np.isnan(level)], level[~np.isnan(level)]
     seeds, row = np.unique(runs["seed"], return_inverse=True)
-    values, column = np.unique(runs[level].to_numpy(float), return_inverse=True)
+    values, column = np.unique(level, return_inverse=True)
     there = np.zeros((len(seeds), len(values)), int)
     np.add.at(there, (row, column), 1)
     if there.max(initial=0) > 1:
-        raise NotTestedError(f"several runs of the same seed and {level}: which is meant?")
+        raise NotTestedError("several runs of the same seed and level: which is meant?")
     kept = there.mean(axis=0) >= 0.8
     whole = there[:, kept].all(axis=1)
     if whole.sum() < minimum_seeds or not kept.any():
@@ -219,7 +225,7 @@ def wide(
         table = np.empty(there.shape)
         table[row, column] = runs[name].to_numpy(float)
         arrays[name] = table[np.ix_(whole, kept)]
-    lost = [f"{level} {value:g}" for value in values[~kept]]
+    lost = [f"{value:g}" for value in values[~kept]]
     notes = [f"without {', '.join(lost)}, which too few seeds have"] if lost else []
     if not whole.all():
         notes.append(f"{(~whole).sum()} of {len(seeds)} seeds lack a level")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -36,6 +38,12 @@ MEASURED = (
 )
 
 
+def decided_by(spec: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return a digest of what decides a run's weights: its specification, its data and splits."""
+    text = json.dumps([spec, inputs], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def run_row(
     run: Mapping[str, Any],
     calibration: Mapping[str, Any],
@@ -63,6 +71,7 @@ def run_row(
     added = spec.objective.regulariser
     row = {
         "run": run["run"],
+        "decided_by": decided_by(run["spec"], run["inputs_sha256"]),
         "dataset": spec.dataset,
         "model": spec.model,
         "objective": spec.objective.slug,

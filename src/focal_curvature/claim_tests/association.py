@@ -28,7 +28,7 @@ from focal_curvature.analysis.questions import (
     CORRELATION,
     Kind,
     Question,
-    focal,
+    gammas,
     halves_of,
     known,
     wide,
@@ -61,8 +61,9 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
     """Lay out curvature, its halves where there are any, and the outcome."""
     x, y = question.curvature, str(question.outcome)
     halves = halves_of(runs, x)
-    rows = focal(known(runs, [x, y, *halves]), question.claim["up_to"])
-    arrays, levels, note = wide(rows, [x, y, *halves], "gamma", question.rules["minimum_seeds"])
+    rows = known(runs, [x, y, *halves])
+    gamma = gammas(rows, question.claim["up_to"])
+    arrays, levels, note = wide(rows, [x, y, *halves], gamma, question.rules["minimum_seeds"])
     if len(levels) < question.rules["minimum_levels"]:
         raise NotTestedError(f"{len(levels)} values of gamma, too few")
     named = {"x": arrays[x], "y": arrays[y]}

@@ -29,7 +29,7 @@ from focal_curvature.analysis.evidence import (
     mean_over_seeds,
     quantile,
 )
-from focal_curvature.analysis.questions import Kind, Question, focal, known, penalised, wide
+from focal_curvature.analysis.questions import Kind, Question, gammas, known, strengths, wide
 
 __all__ = ["best_level"]
 
@@ -53,14 +53,12 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
     y, regulariser = str(question.outcome), question.claim.get("regulariser")
     rows = known(runs, [y])
     if regulariser:
-        zero = focal(rows, 0).assign(strength=0.0)
-        rows = pd.concat([zero, penalised(rows, regulariser)])
-        level = "strength"
+        level, name = strengths(rows, regulariser), "strength"
     else:
-        rows, level = focal(rows, question.claim.get("up_to", np.inf)), "gamma"
+        level, name = gammas(rows, question.claim.get("up_to", np.inf)), "gamma"
     arrays, levels, note = wide(rows, [y], level, question.rules["minimum_seeds"])
     if len(levels) < 3 or levels[0] != 0:
-        raise NotTestedError(f"no usable {level} between two ends, the first of them 0")
+        raise NotTestedError(f"no usable {name} between two ends, the first of them 0")
     return Data({"y": arrays[y]}, arrays[y].size, levels, note)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from focal_curvature.analysis.evidence import Data, Evidence, NotTestedError, mean_over_seeds
-from focal_curvature.analysis.questions import CORRELATION, Kind, Question, focal, known, wide
+from focal_curvature.analysis.questions import CORRELATION, Kind, Question, gammas, known, wide
 from focal_curvature.analysis.ranks import correlation, step
 
 __all__ = ["both_move"]
@@ -36,8 +36,9 @@ def both_move() -> Kind:
 def data(runs: pd.DataFrame, question: Question) -> Data:
     """Lay out curvature and outcome over seeds and gammas."""
     x, y = question.curvature, str(question.outcome)
-    rows = focal(known(runs, [x, y]), question.claim["up_to"])
-    arrays, levels, note = wide(rows, [x, y], "gamma", question.rules["minimum_seeds"])
+    rows = known(runs, [x, y])
+    gamma = gammas(rows, question.claim["up_to"])
+    arrays, levels, note = wide(rows, [x, y], gamma, question.rules["minimum_seeds"])
     if len(levels) < question.rules["minimum_levels"]:
         raise NotTestedError(f"{len(levels)} values of gamma, too few")
     return Data({"x": arrays[x], "y": arrays[y]}, arrays[x].size, levels, note)

@@ -26,10 +26,9 @@ from focal_curvature.analysis.evidence import (
 from focal_curvature.analysis.questions import (
     Kind,
     Question,
-    focal,
     known,
     logarithms,
-    penalised,
+    strengths,
     wide,
 )
 
@@ -60,13 +59,12 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
     """Lay out what the conditions need over seeds and strengths; the first is none."""
     x, y = question.curvature, str(question.outcome)
     rows = known(runs, [x, y, ACCURACY, REFINEMENT])
-    plain, treated = focal(rows, 0), penalised(rows, question.claim["regulariser"])
-    if plain.empty or treated.empty:
-        lacking = question.claim["regulariser"] if treated.empty else "plain cross-entropy"
+    strength = strengths(rows, question.claim["regulariser"])
+    if not (strength > 0).any() or not (strength == 0).any():
+        lacking = "plain cross-entropy" if (strength > 0).any() else question.claim["regulariser"]
         raise NotTestedError(f"no usable runs of {lacking}")
-    rows = pd.concat([plain.assign(strength=0.0), treated])
     columns = list(dict.fromkeys([x, y, ACCURACY, REFINEMENT]))
-    arrays, levels, note = wide(rows, columns, "strength", question.rules["minimum_seeds"])
+    arrays, levels, note = wide(rows, columns, strength, question.rules["minimum_seeds"])
     if len(levels) < 2 or levels[0] != 0:
         raise NotTestedError("too few seeds have a strength and plain cross-entropy")
     (curvature,), changed = logarithms(arrays[x])

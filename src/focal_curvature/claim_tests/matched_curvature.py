@@ -30,10 +30,9 @@ from focal_curvature.analysis.questions import (
     SHARE,
     Kind,
     Question,
-    focal,
     known,
     logarithms,
-    penalised,
+    strengths,
     wide,
 )
 
@@ -61,14 +60,12 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
     """Lay out the curve's points and the focal run of each seed, which is the last."""
     x, y = question.curvature, str(question.outcome)
     rows = known(runs, [x, y])
-    gamma = focal(rows)
-    gamma = gamma[gamma["gamma"] == question.gamma]
-    treated = penalised(rows, question.claim["regulariser"])
-    if gamma.empty or treated["strength"].nunique() < 2:
-        lacking = f"gamma {question.gamma:g}" if gamma.empty else "two strengths of a penalty"
+    strength = strengths(rows, question.claim["regulariser"], question.gamma)
+    there = set(strength[~np.isnan(strength)])
+    if np.inf not in there or len(there) < 4:
+        lacking = "two strengths of a penalty" if np.inf in there else f"gamma {question.gamma:g}"
         raise NotTestedError(f"no usable runs of {lacking}")
-    rows = pd.concat([focal(rows, 0).assign(strength=0.0), treated, gamma.assign(strength=np.inf)])
-    arrays, levels, note = wide(rows, [x, y], "strength", question.rules["minimum_seeds"])
+    arrays, levels, note = wide(rows, [x, y], strength, question.rules["minimum_seeds"])
     if len(levels) < 4 or levels[0] != 0 or levels[-1] != np.inf:
         raise NotTestedError(
             "too few seeds have gamma, cross-entropy and two strengths of a penalty"

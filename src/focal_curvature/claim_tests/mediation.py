@@ -32,7 +32,7 @@ from focal_curvature.analysis.questions import (
     SHARE,
     Kind,
     Question,
-    focal,
+    gammas,
     halves_of,
     known,
     logarithms,
@@ -67,9 +67,10 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
     x, y = question.curvature, str(question.outcome)
     halves = halves_of(runs, x)
     rivals = [c for c in question.claim.get("given", []) if c in runs and runs[c].notna().any()]
-    rows = focal(known(runs, [x, y, *halves, *rivals]), question.claim["up_to"])
+    rows = known(runs, [x, y, *halves, *rivals])
+    gamma = gammas(rows, question.claim["up_to"])
     columns = list(dict.fromkeys([x, y, *rivals, *halves]))
-    arrays, levels, note = wide(rows, columns, "gamma", question.rules["minimum_seeds"])
+    arrays, levels, note = wide(rows, columns, gamma, question.rules["minimum_seeds"])
     if 0 not in levels or question.gamma not in levels:
         raise NotTestedError(f"no usable runs of both gamma 0 and {question.gamma:g}")
     logs, changed = logarithms(*(arrays[column] for column in [x, *halves]))
@@ -90,12 +91,9 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     barrier = ""
     if not effect.high < 0:
         barrier = f"gamma {question.gamma:g} does not lower the outcome significantly"
-    every = np.ones((1, n), bool)
-    without = ~np.eye(n, dtype=bool)
 
     def through(given: bool) -> tuple[Evidence, float]:
-        point = _indirect(arrays, every, first, last, given)[0]
-        left = _indirect(arrays, without, first, last, given)
+        point, left = _indirect(arrays, first, last, given)
         return share(n * point - (n - 1) * left, total)
 
     alone, error = through(False)
@@ -126,28 +124,28 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
 
 
 def _indirect(
-    arrays: dict[str, np.ndarray], samples: np.ndarray, first: int, last: int, given: bool
-) -> np.ndarray:
-    """Return the effect through the first mediator, for each sample of seeds (m, seeds)."""
-    x, y = arrays["x"], arrays["y"]
-    mediators = [x[..., None]] + ([arrays["given"]] if given else [])
+    arrays: dict[str, np.ndarray], first: int, last: int, given: bool
+) -> tuple[float, np.ndarray]:
+    """Return the effect through the first mediator, of all seeds and without each of them."""
+    mediators = [arrays["x"][..., None]] + ([arrays["given"]] if given else [])
     z = np.concatenate(mediators, axis=-1)  # seeds, gammas, mediators
-    found = np.empty(len(samples))
-    for i, kept in enumerate(samples):
-        part, outcome = z[kept], y[kept]
-        centred = part - part.mean(axis=0)
-        flat = centred.reshape(-1, z.shape[-1])
-        products = flat.T @ flat
-        if "half0" in arrays:
-            products[0, 0] *= _reliability(arrays["half0"][kept], arrays["half1"][kept])
-        slopes = np.linalg.lstsq(products, flat.T @ (outcome - outcome.mean(axis=0)).ravel())[0]
-        found[i] = slopes[0] * (part[:, last, 0] - part[:, first, 0]).mean()
-    return found
+    n, last_is = len(z), z[:, last, 0] - z[:, first, 0]
+    products = _sums(z, z)
+    if "half0" in arrays:
+        sums = _sums(*(np.stack([arrays["half0"], arrays["half1"]], axis=-1),) * 2)
+        norm = np.sqrt(sums[:, 0, 0] * sums[:, 1, 1])
+        r = sums[:, 0, 1] / np.maximum(norm, np.finfo(float).tiny)
+        products[:, 0, 0] *= np.clip(2 * r / (1 + np.maximum(r, 0)), LEAST_RELIABILITY, 1.0)
+    slopes = np.linalg.pinv(products) @ _sums(z, arrays["y"][..., None])
+    moved = np.r_[last_is.mean(), (last_is.sum() - last_is) / (n - 1)]
+    effects = slopes[:, 0, 0] * moved
+    return float(effects[0]), effects[1:]
 
 
-def _reliability(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the share of the variance at equal gamma that is not error, by Spearman-Brown."""
-    a, b = (v - v.mean(axis=0) for v in (one, other))
-    norm = np.sqrt((a * a).sum() * (b * b).sum())
-    r = float((a * b).sum() / norm) if norm > 0 else 0.0
-    return float(np.clip(2 * r / (1 + r) if r > 0 else 0.0, LEAST_RELIABILITY, 1.0))
+def _sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return sums of products at equal gamma, of all seeds and without each: (1 + seeds, ...)."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    each = np.einsum("sgi,sgj->sij", a, b)
+    total = each.sum(axis=0)
+    n = len(a)
+    return np.concatenate([total[None], total - n / (n - 1) * each])

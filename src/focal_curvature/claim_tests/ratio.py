@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 
 from focal_curvature.analysis.evidence import Data, Evidence, NotTestedError, Part, mean_over_seeds
-from focal_curvature.analysis.questions import RATIO, Kind, Question, focal, known, logarithms, wide
+from focal_curvature.analysis.questions import (
+    RATIO,
+    Kind,
+    Question,
+    gammas,
+    known,
+    logarithms,
+    wide,
+)
 
 __all__ = ["ratio"]
 
@@ -32,9 +40,10 @@ def ratio() -> Kind:
 def data(runs: pd.DataFrame, question: Question) -> Data:
     """Lay out the measure at gamma 0 and at the gamma asked for."""
     column = question.curvature
-    rows = focal(known(runs, [column]))
-    rows = rows[rows["gamma"].isin([0, question.gamma])]
-    arrays, levels, note = wide(rows, [column], "gamma", question.rules["minimum_seeds"])
+    rows = known(runs, [column])
+    gamma = gammas(rows)
+    gamma[~np.isin(gamma, [0, question.gamma])] = np.nan
+    arrays, levels, note = wide(rows, [column], gamma, question.rules["minimum_seeds"])
     if levels != (0, question.gamma):
         raise NotTestedError(f"no usable runs of both gamma 0 and {question.gamma:g}")
     (logs,), changed = logarithms(arrays[column])

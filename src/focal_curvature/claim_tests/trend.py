@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from focal_curvature.analysis.evidence import Data, Evidence, NotTestedError, Part, mean_over_seeds
-from focal_curvature.analysis.questions import CORRELATION, Kind, Question, focal, known, wide
+from focal_curvature.analysis.questions import CORRELATION, Kind, Question, gammas, known, wide
 from focal_curvature.analysis.ranks import correlation, step
 
 __all__ = ["trend"]
@@ -35,8 +35,9 @@ def trend() -> Kind:
 def data(runs: pd.DataFrame, question: Question) -> Data:
     """Lay out the measure over seeds and gammas."""
     column = question.curvature
-    rows = focal(known(runs, [column]), question.claim["up_to"])
-    arrays, levels, note = wide(rows, [column], "gamma", question.rules["minimum_seeds"])
+    rows = known(runs, [column])
+    gamma = gammas(rows, question.claim["up_to"])
+    arrays, levels, note = wide(rows, [column], gamma, question.rules["minimum_seeds"])
     if len(levels) < question.rules["minimum_levels"]:
         raise NotTestedError(f"{len(levels)} values of gamma, too few for a trend")
     return Data({"measure": arrays[column]}, arrays[column].size, levels, note)

@@ -112,6 +112,7 @@ def test_a_diverged_run_is_a_row_with_its_reason():
         "status": "diverged",
         "reason": "loss nan in epoch 1",
         "spec": RunSpec("digits", "m", "own:m", {}, CROSS_ENTROPY, 0, {}).to_dict(),
+        "inputs_sha256": {"data": "0"},
         "parameters": 5,
         "seconds": 1.0,
     }
@@ -132,6 +133,7 @@ def test_a_penalised_run_is_no_focal_run():
         "status": "diverged",
         "reason": "loss -inf in epoch 1",
         "spec": RunSpec("digits", "m", "own:m", {}, objective, 0, {}).to_dict(),
+        "inputs_sha256": {"data": "0"},
         "parameters": 5,
         "seconds": 1.0,
     }
@@ -157,6 +159,7 @@ def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(th
         "status": "completed",
         "reason": None,
         "spec": RunSpec("digits", "m", "own:m", {}, CROSS_ENTROPY, 0, {}).to_dict(),
+        "inputs_sha256": {"data": "0"},
         "parameters": 5,
         "seconds": 1.0,
     }

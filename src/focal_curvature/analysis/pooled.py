@@ -1,0 +1,306 @@
+"""One verdict per claim over all experiments: a random-effects meta-analysis.
+
+An effect is that of one network on one data set, and effects differ among these: tau squared by
+Paule and Mandel, standard error by Hartung, Knapp, Sidik and Jonkman, never below that without
+their factor (Röver et al. 2015, doi 10.1186/s12874-015-0091-1), Student's t of one less than their
+number. What is pooled is each test's parts, which are free of a data set's scale; where a claim
+asks for several, it holds as far as the weakest does. Runs that experiments share count once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import special
+from statsmodels.stats.meta_analysis import combine_effects
+
+from focal_curvature.analysis.claims import Test, kinds, prepare
+from focal_curvature.analysis.evidence import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NEGLIGIBLE,
+    NOT_TESTED,
+    SUPPORTED,
+    Evidence,
+    holm,
+    quantile,
+)
+from focal_curvature.analysis.questions import DECIDES
+from focal_curvature.seeds import derive_seed
+
+FEWEST = 3  # effects: with two, an interval is thirteen standard errors wide
+KEYS = ["claim", "measure", "hessian_of", "outcome", "gamma"]
+COLUMNS = [
+    *("family", *KEYS, "says", "part", "estimate", "low", "high", "tau", "p", "p_holm", "effects"),
+    *("data_sets", "seeds", "runs", "verdict", "replication", "leave_one_out", "fragile"),
+    "reason",
+]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A pooled effect: mean, standard error, 95% interval, spread between effects, p."""
+
+    estimate: float
+    error: float
+    low: float
+    high: float
+    tau: float
+    p: float
+
+
+def pool(effects: Sequence[float], errors: Sequence[float]) -> Pooled:
+    """Pool effects, given with their standard errors.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two.
+    """
+    if len(effects) < 2:
+        raise ValueError(f"{len(effects)} effects cannot be pooled: at least 2")
+    variances = np.maximum(np.square(errors), np.finfo(float).tiny)
+    found = combine_effects(np.asarray(effects, float), variances, method_re="iterated")
+    mean = float(found.mean_effect_re)
+    error = float(max(found.sd_eff_w_re_hksj, found.sd_eff_w_re))
+    freedom = len(effects) - 1
+    half = quantile(0.975, freedom) * error
+    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))
+    return Pooled(mean, error, mean - half, mean + half, float(max(found.tau2, 0)) ** 0.5, p)
+
+
+def same_run(runs: pd.DataFrame) -> pd.Series:
+    """Return a key that runs share which are one and the same.
+
+    That is the column ``decided_by``. Tables older than it are told by their scores: the same
+    data set, model, objective and seed with the same accuracy and NLL on the test split.
+    """
+    columns = ["dataset", "model", "objective", "seed", "accuracy", "nll"]
+    rounded = runs[columns].round({"accuracy": 9, "nll": 9})
+    keys = ["|".join(map(str, row)) for row in rounded.itertuples(index=False)]
+    scores = pd.Series(keys, runs.index)
+    return runs["decided_by"].fillna(scores) if "decided_by" in runs else scores
+
+
+def networks(experiments: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """Gather each network's runs: (data set, model, experiments) -> runs, every run once.
+
+    Two experiments' runs of a model on a data set are one network's if they share a run, as then
+    they were trained alike; else they are two.
+    """
+    found: list[tuple[str, str, list[str], pd.DataFrame]] = []
+    for experiment, runs in experiments.items():
+        for (data_set, model), own in runs.groupby(["dataset", "model"], sort=False):
+            own = own.assign(same_run=same_run(own))
+            for i, (d, m, names, theirs) in enumerate(found):
+                done = own[own["status"] == "completed"]
+                if (d, m) == (data_set, model) and done["same_run"].isin(theirs["same_run"]).any():
+                    both = pd.concat([theirs, own]).drop_duplicates("same_run")
+                    found[i] = d, m, [*names, experiment], both
+                    break
+            else:
+                found.append((data_set, model, [experiment], own.drop_duplicates("same_run")))
+    return {(d, m, "+".join(names)): runs for d, m, names, runs in found}
+
+
+@dataclass
+class _Cell:
+    """A network's tests."""
+
+    data_set: str
+    tests: dict[tuple, Test]
+
+
+def _evidence(
+    cells: Sequence[_Cell], seed: int, generator: np.random.Generator | None, omit: int | None
+) -> list[dict[tuple, Evidence]]:
+    """Return each network's evidence: of its seeds, of seeds drawn from them, or without one."""
+    found = []
+    for cell in cells:
+        fractions = None if generator is None else generator.random(10_000)
+        own = {}
+        for key, test in cell.tests.items():
+            n, picks = test.data.seeds, None
+            if fractions is not None:
+                picks = (fractions[:n] * n).astype(int)
+            elif omit is not None and omit < n:
+                picks = np.delete(np.arange(n), omit)
+            evidence = test.evidence(picks, np.random.default_rng(seed))
+            if isinstance(evidence, Evidence) and evidence.parts:
+                own[key] = evidence
+        found.append(own)
+    return found
+
+
+def _decide(
+    cells: Sequence[_Cell], found: Sequence[Mapping[tuple, Evidence]], rules: Mapping[str, Any]
+) -> dict[tuple, dict[str, Any]]:
+    """Return the pooled verdict on every question, with its numbers."""
+    rows: dict[tuple, dict[str, Any]] = {}
+    for key in dict.fromkeys(key for cell in cells for key in cell.tests):
+        having = [(cell, own[key]) for cell, own in zip(cells, found, strict=True) if key in own]
+        names = {part.name for _, evidence in having for part in evidence.parts}
+        # A part that not every network has, as training fit that is not recorded, is not pooled.
+        shared = [
+            name
+            for name in dict.fromkeys(p.name for _, e in having for p in e.parts)
+            if all(name in {part.name for part in e.parts} for _, e in having)
+        ]
+        row: dict[str, Any] = {
+            "effects": len(having),
+            "data_sets": len({cell.data_set for cell, _ in having}),
+            "seeds": sum(cell.tests[key].data.seeds for cell, _ in having),
+            "runs": sum(cell.tests[key].data.runs for cell, _ in having),
+            "p": np.nan,
+        }
+        rows[key] = row
+        if not having:
+            row |= {"verdict": NOT_TESTED, "reason": "no network has such an effect to pool"}
+            continue
+        if len(having) < FEWEST:
+            row |= {"verdict": INCONCLUSIVE, "reason": f"{len(having)} effects, too few to pool"}
+            continue
+        parts = {
+            name: pool(*np.array([_of(evidence, name) for _, evidence in having]).T)
+            for name in shared
+        }
+        first = parts[shared[0]]
+        positive = all(part.estimate > 0 for part in parts.values())
+        weakest = max(shared, key=lambda name: (parts[name].p, -parts[name].estimate))
+        several = len(parts) > 1
+        row |= {"part": shared[0], "several": several, "missing": sorted(names - set(shared))}
+        row |= {key: getattr(first, key) for key in ("estimate", "low", "high", "tau")}
+        row["p"] = parts[weakest].p if positive or not several else 1.0
+        row["positive"], row["weakest"] = positive, weakest
+        row["least"] = _least(cells, key)
+        row["failing"] = [name for name, part in parts.items() if part.high < 0]
+    for claim in {key[0] for key in rows}:
+        own = [key for key in rows if key[0] == claim]
+        for key, p in zip(own, holm([rows[key]["p"] for key in own]), strict=True):
+            rows[key]["p_holm"] = p
+    for row in rows.values():
+        if "verdict" not in row:
+            row |= dict(zip(("verdict", "reason"), _verdict(row, rules["alpha"]), strict=True))
+    return rows
+
+
+def _of(evidence: Evidence, name: str) -> tuple[float, float]:
+    return next((part.estimate, part.error) for part in evidence.parts if part.name == name)
+
+
+def _least(cells: Sequence[_Cell], key: tuple) -> float:
+    """Return a test's smallest effect where its part is on the scale that it is stated on."""
+    question = next(cell.tests[key].question for cell in cells if key in cell.tests)
+    return question.claim.get("smallest_effect", np.nan)
+
+
+def _verdict(row: Mapping[str, Any], alpha: float) -> tuple[str, str]:
+    least = row["least"]
+    if -least < row["low"] and row["high"] < least:
+        return NEGLIGIBLE, "the interval holds no effect of the smallest size of interest"
+    if row["p_holm"] < alpha and row["positive"]:
+        return SUPPORTED, "significant in the claimed direction"
+    if row["failing"]:
+        return CONTRADICTED, f"significantly not so: {', '.join(row['failing'])}"
+    if row["high"] < least:
+        return CONTRADICTED, "the interval excludes the smallest effect of interest"
+    words = f"; least certain: {row['weakest']}" if row["several"] else ""
+    return INCONCLUSIVE, f"not significant, and the interval is wide{words}"
+
+
+def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> pd.DataFrame:
+    """Pool every question that decides over the networks of all experiments.
+
+    Parameters
+    ----------
+    experiments : mapping
+        Name -> its runs, as in ``runs.csv``.
+    rules : mapping
+        Content of ``claims.yaml``.
+
+    Returns
+    -------
+    DataFrame
+        Columns `COLUMNS`, a row per question. ``estimate`` is the first part that the claim asks
+        for, positive as claimed: a logarithm of a ratio, a correlation, a share above one half, or
+        a gain relative to cross-entropy's own value; ``tau`` its spread over networks.
+        ``leave_one_out`` is the number of data sets without which the verdict is another one.
+    """
+    seed = derive_seed("pooled")
+    known = kinds(rules)
+    simple = {k: v for k, v in rules["claims"].items() if not known[v["test"]].combine}
+    few = {**rules, "claims": simple, "resamples": rules["resamples_replicated"]}
+    cells, asked = [], {}
+    for (data_set, model, _), runs in networks(experiments).items():
+        tests = {}
+        for test in prepare(runs.assign(model=model), few):
+            question = test.question
+            key = (question.name, *(getattr(question, name) for name in KEYS[1:]))
+            if question.role != DECIDES or test.kind.source != "runs":
+                continue
+            asked[key] = question
+            if test.data is not None:
+                tests[key] = test
+        cells.append(_Cell(data_set, tests))
+    rows = _decide(cells, _evidence(cells, seed, None, None), rules)
+    again = dict.fromkeys(rows, 0)
+    for i in range(rules["replications"]):
+        drawn = _evidence(cells, seed, np.random.default_rng([seed, i]), None)
+        for key, row in _decide(cells, drawn, rules).items():
+            again[key] += row["verdict"] == rows[key]["verdict"]
+    changed = dict.fromkeys(rows, 0)
+    whole = _evidence(cells, seed, None, None)
+    for data_set in dict.fromkeys(cell.data_set for cell in cells):
+        kept = [i for i, cell in enumerate(cells) if cell.data_set != data_set]
+        fewer = _decide([cells[i] for i in kept], [whole[i] for i in kept], rules)
+        for key in rows:
+            changed[key] += fewer.get(key, {}).get("verdict") != rows[key]["verdict"]
+    table = []
+    for key, question in asked.items():
+        row = rows.get(key) or {"verdict": NOT_TESTED, "reason": "no network has the runs for it"}
+        decided = row["verdict"] != NOT_TESTED
+        replication = again[key] / rules["replications"] if decided else np.nan
+        outcome = rules["outcomes"].get(question.outcome, {}).get("label", "")
+        gamma = "" if question.gamma is None else f"{question.gamma:g}"
+        words = {"measure": rules["measures"].get(question.measure, ""), "outcome": outcome}
+        table.append(
+            dict.fromkeys(COLUMNS, np.nan)
+            | dict(zip(KEYS, ("" if k is None else k for k in key), strict=True))
+            | {"family": question.claim["family"], "part": "", "effects": 0, "data_sets": 0}
+            | {"seeds": 0, "runs": 0}
+            | {"says": question.claim["says"].format(**words, gamma=gamma)}
+            | {name: row[name] for name in COLUMNS if name in row}
+            | {"replication": replication, "leave_one_out": changed[key] if decided else np.nan}
+            | {"fragile": bool(decided and (replication < 0.8 or changed[key] > 0))}
+        )
+    return pd.DataFrame(table)[COLUMNS]
+
+
+def printed(table: pd.DataFrame) -> pd.DataFrame:
+    """Lay the pooled verdicts out for print; "!" marks the fragile ones."""
+    effect = [
+        "" if np.isnan(row.estimate) else f"{row.estimate:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
+        for row in table.itertuples()
+    ]
+    return pd.DataFrame(
+        {
+            "Claim": table["family"] + ": " + table["says"],
+            "Hessian of": table["hessian_of"].str.replace("_", "-"),
+            "Verdict": table["verdict"] + table["fragile"].map({True: " !", False: ""}),
+            "Pooled": table["part"],
+            "Effect, 95% interval": effect,
+            "Spread": table["tau"].map(lambda tau: "" if np.isnan(tau) else f"{tau:.2g}"),
+            "p (Holm)": table["p_holm"].map(lambda p: "" if np.isnan(p) else f"{p:.2g}"),
+            "Replication": table["replication"].map(
+                lambda r: "" if np.isnan(r) else f"{100 * r:.0f}%"
+            ),
+            "Networks": table["effects"],
+            "Data sets": table["data_sets"],
+            "Runs": table["runs"],
+            "Reason": table["reason"],
+        }
+    )

@@ -1,0 +1,107 @@
+"""The meta-analysis, by hand and on synthetic experiments."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from checkout import ROOT
+from scipy import optimize, stats
+
+from focal_curvature.analysis import pooled
+
+FULL = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text())
+RULES = FULL | {"resamples": 499, "resamples_replicated": 199, "replications": 4}
+
+
+def only(name, **changes):
+    return RULES | {"claims": {name: FULL["claims"][name] | changes}}
+
+
+ONE = {"measures": ["trace"], "hessian_of": ["objective"]}
+
+
+@pytest.fixture(scope="module")
+def synthetic():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        import rules
+
+        yield rules
+
+
+def named(runs, data_set):
+    runs = runs.assign(dataset=data_set, nll=0.3)
+    runs["objective"] = runs["gamma"].astype(str) + runs["strength"].astype(str)
+    return runs
+
+
+def test_the_pooled_effect_is_paule_mandels_with_knapp_and_hartungs_error():
+    effects, errors = np.array([0.1, 0.5, 0.9, 0.3]), np.array([0.1, 0.2, 0.15, 0.1])
+
+    def excess(tau2):
+        weights = 1 / (errors**2 + tau2)
+        mean = (weights * effects).sum() / weights.sum()
+        return (weights * (effects - mean) ** 2).sum() - 3
+
+    tau2 = optimize.brentq(excess, 0, 10)
+    weights = 1 / (errors**2 + tau2)
+    mean = (weights * effects).sum() / weights.sum()
+    error = np.sqrt((weights * (effects - mean) ** 2).sum() / 3 / weights.sum())
+    found = pooled.pool(effects, errors)
+    assert found.estimate == pytest.approx(mean, rel=1e-4)
+    assert found.error == pytest.approx(error, rel=1e-4)
+    assert found.tau == pytest.approx(tau2**0.5, rel=1e-4)
+    assert found.high == pytest.approx(mean + stats.t.ppf(0.975, 3) * error, rel=1e-4)
+    assert found.p == pytest.approx(2 * stats.t.sf(mean / error, 3), rel=1e-3)
+
+
+def test_effects_that_agree_too_well_do_not_make_the_error_smaller():
+    found = pooled.pool([0.3, 0.3, 0.3], [0.1, 0.1, 0.1])
+    assert found.error == pytest.approx(0.1 / 3**0.5)
+
+
+def test_runs_that_experiments_share_count_once(synthetic):
+    runs = named(synthetic.experiment(synthetic.Truth(), 5, 0), "digits")
+    other = named(synthetic.experiment(synthetic.Truth(), 5, 1), "digits")
+    shared = pd.concat([runs[runs["gamma"].notna()], other[other["gamma"].isna()]])
+    found = pooled.networks({"a": runs, "b": shared})
+    assert [names for *_, names in found] == ["a+b", "a+b"]
+    for own in found.values():
+        assert own["gamma"].notna().sum() == 5 * 4
+        assert own["strength"].notna().sum() == 2 * 5 * 4
+    assert [names for *_, names in pooled.networks({"a": runs, "c": other})] == ["a", "a", "c", "c"]
+    alone = pooled.networks({"a": runs, "b": runs})
+    assert [len(own) for own in alone.values()] == [len(runs) // 2] * 2
+    told = {"a": runs.assign(decided_by=range(len(runs)))}
+    told["b"] = runs.assign(decided_by=range(1000, 1000 + len(runs)))
+    assert len(pooled.networks(told)) == 4  # the same scores, but trained otherwise
+
+
+def test_a_claim_that_holds_everywhere_is_supported_and_one_that_does_not_is_not(synthetic):
+    rules = only("c1_ratio", **ONE)
+    falls = [synthetic.Truth(synthetic._falling(by)) for by in (0.5, 0.7, 0.6)]
+    made = {
+        name: named(synthetic.experiment(truth, 6, i), name)
+        for i, (name, truth) in enumerate(zip("abc", falls, strict=True))
+    }
+    (row,) = pooled.judge(made, rules).to_dict("records")
+    assert (row["verdict"], row["effects"], row["data_sets"]) == ("supported", 6, 3)
+    assert 0.4 < row["low"] < row["estimate"] < row["high"] < 0.8
+    assert (row["replication"], row["leave_one_out"], row["fragile"]) == (1, 0, False)
+    up = named(synthetic.experiment(synthetic.Truth(synthetic._falling(-0.6)), 6, 3), "d")
+    (row,) = pooled.judge(made | {"d": up}, rules).to_dict("records")
+    assert row["verdict"] == "inconclusive"
+    assert row["tau"] > 0.3
+    assert row["leave_one_out"] == 1
+    assert pooled.printed(pd.DataFrame([row]))["Verdict"][0] == "inconclusive !"
+
+
+def test_what_is_nowhere_tested_is_said(synthetic):
+    runs = named(synthetic.experiment(synthetic.Truth(), 6, 0), "a")
+    (row,) = pooled.judge({"a": runs}, only("c1_ratio", **ONE)).to_dict("records")
+    assert (row["verdict"], row["reason"]) == ("inconclusive", "2 effects, too few to pool")
+    without = runs.drop(columns="nll_refinement")
+    rules = only("c3_gauss_newton_trace", outcomes=["nll_calibration"])
+    (row,) = pooled.judge({"a": without}, rules).to_dict("records")
+    assert (row["verdict"], row["effects"]) == ("not tested", 0)
+    pooled.printed(pd.DataFrame([row]))

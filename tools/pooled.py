@@ -1,0 +1,35 @@
+"""Pool the verdicts of all experiments; write docs/pooled.csv and docs/pooled.md.
+
+    python tools/pooled.py [runs.csv ...]
+
+Without files: every committed ``paper_figures/<experiment>/runs.csv``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from focal_curvature.analysis import pooled, summary
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Judge, and write the tables."""
+    files = [Path(file) for file in sys.argv[1:]]
+    files = files or sorted(ROOT.glob("paper_figures/*/runs.csv"))
+    if not files:
+        sys.exit("no runs.csv is committed: name the files")
+    rules = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text())
+    experiments = {file.resolve().parent.name: pd.read_csv(file) for file in files}
+    table = pooled.judge(experiments, rules)
+    outputs = [ROOT / f"docs/pooled.{kind}" for kind in ("csv", "md")]
+    summary.write(table, pooled.printed(table), outputs)
+
+
+if __name__ == "__main__":
+    main()

@@ -52,8 +52,8 @@ def bare() -> float:
     """Median seconds of a job that imports torch, one at a time."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "Snakefile").write_text(BARE)
-        (folder / "bare.py").write_text(SCRIPT)
+        (folder / "Snakefile").write_text(BARE, encoding="utf-8")
+        (folder / "bare.py").write_text(SCRIPT, encoding="utf-8")
         snakemake(folder, cores=1)
         return statistics.median(seconds(file) for file in folder.glob("*.tsv"))
 
@@ -70,7 +70,10 @@ def outside(results: Path) -> dict[tuple[str, str], float]:
         for file in folder.rglob("*.tsv"):
             # An objective's name may end in what looks like a suffix, as in focal-0.5.
             job = str(file.relative_to(folder)).removesuffix(".tsv")
-            work = [json.loads(record.read_text()) for record in (results / job).glob(records)]
+            work = [
+                json.loads(record.read_text(encoding="utf-8"))
+                for record in (results / job).glob(records)
+            ]
             found[stage, job] = seconds(file) - sum(record["seconds"] for record in work)
     return found
 
@@ -79,7 +82,7 @@ def first_step(results: Path) -> float:
     """When the first training began, in seconds of the system's clock."""
     starts = []
     for file in results.rglob("run.json"):
-        record = json.loads(file.read_text())
+        record = json.loads(file.read_text(encoding="utf-8"))
         starts.append(file.stat().st_mtime - record["seconds"] * len(record["trained_together"]))
     return min(starts)
 
@@ -122,14 +125,15 @@ def main() -> None:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
         found = {name: round(value, 2) for name, value in measure(folder).items()}
     (RESULTS / "around.json").write_text(
-        json.dumps({"machine": about, "seconds": found}, indent=2) + "\n"
+        json.dumps({"machine": about, "seconds": found}, indent=2) + "\n", encoding="utf-8"
     )
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in found.items())
     (RESULTS / "around.md").write_text(
         "# Around the work of the default experiment\n\n"
         + ", ".join(f"{key} {value}" for key, value in about.items())
         + f"; {CORES} cores, one run, medians over jobs.\n\n"
-        + f"| what | seconds, or share |\n|---|---|\n{rows}\n"
+        + f"| what | seconds, or share |\n|---|---|\n{rows}\n",
+        encoding="utf-8",
     )
 
 

@@ -410,7 +410,7 @@ def memory(name: str) -> dict[str, float]:
 
 def machine() -> dict[str, Any]:
     """Describe what the numbers depend on, and nothing that names the place."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return {
         "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), "?"),
         "cores": os.cpu_count(),
@@ -528,15 +528,21 @@ def main() -> None:
     warnings.filterwarnings("ignore", "Using backward")
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / "curvature.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     found |= {"samples": SAMPLES, "gamma": GAMMA}
     for name in arguments.models:
         found[name] = {"machine": machine(), "memory": memory(name)} | measured(name)
-        file.write_text(json.dumps(found, indent=1, default=lambda number: number.item()) + "\n")
+        file.write_text(
+            json.dumps(found, indent=1, default=lambda number: number.item()) + "\n",
+            encoding="utf-8",
+        )
     if arguments.grid:
         found["grid"], found["settled"] = grid(), settled()
-        file.write_text(json.dumps(found, indent=1, default=lambda number: number.item()) + "\n")
-    (RESULTS / "curvature.md").write_text(markdown(found))
+        file.write_text(
+            json.dumps(found, indent=1, default=lambda number: number.item()) + "\n",
+            encoding="utf-8",
+        )
+    (RESULTS / "curvature.md").write_text(markdown(found), encoding="utf-8")
 
 
 def markdown(found: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from focal_curvature.settings.training import Training
 from focal_curvature.training import deterministic, train
 
 ROOT = Path(__file__).parents[1]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 TRAINING = Training(**CONFIG["training"])
 BINS = CONFIG["calibration"]["bins"]
 

@@ -55,7 +55,12 @@ def plan(name: str, folder: Path, *arguments: str) -> dict[str, str | float]:
     started = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "2", *arguments]
     process = subprocess.Popen(
-        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command,
+        cwd=folder,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
     )
     text = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
@@ -86,18 +91,20 @@ def cases(runs: int, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
     }
     for name, (train, calibration) in grids.items():
         file = folder / f"{train}_{calibration}.yaml"
-        file.write_text(GRID.format(gammas=gammas, train=train, calibration=calibration))
+        file.write_text(
+            GRID.format(gammas=gammas, train=train, calibration=calibration), encoding="utf-8"
+        )
         arguments = ["--directory", str(folder), "--configfile", str(file)]
         for text, option in options.items():
             yield f"{name}{text}", ROOT, [*arguments, *option]
-    (folder / "Snakefile").write_text(BARE.format(runs=runs))
+    (folder / "Snakefile").write_text(BARE.format(runs=runs), encoding="utf-8")
     yield "bare Snakefile, a job per run", folder, []
     yield "bare Snakefile, a job per run, not listed", folder, ["--quiet"]
 
 
 def write(rows: list[dict[str, str | float]]) -> None:
     """Write what was measured so far."""
-    cpu = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     machine = {
         "cpu": next((line.split(":")[1].strip() for line in cpu if "model name" in line), "?"),
         "cores": os.cpu_count(),
@@ -107,7 +114,7 @@ def write(rows: list[dict[str, str | float]]) -> None:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "planning.json").write_text(
-        json.dumps({"machine": machine, "cases": rows}, indent=2) + "\n"
+        json.dumps({"machine": machine, "cases": rows}, indent=2) + "\n", encoding="utf-8"
     )
     table = "\n".join(f"| {' | '.join(map(str, row.values()))} |" for row in rows)
     (RESULTS / "planning.md").write_text(
@@ -115,7 +122,8 @@ def write(rows: list[dict[str, str | float]]) -> None:
         + ", ".join(f"{key} {value}" for key, value in machine.items())
         + "; one measurement each. The load counts processes of others too.\n\n"
         + f"| {' | '.join(key.replace('_', ' ') for key in rows[0])} |\n"
-        + f"|{'---|' * len(rows[0])}\n{table}\n"
+        + f"|{'---|' * len(rows[0])}\n{table}\n",
+        encoding="utf-8",
     )
 
 
@@ -127,7 +135,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = {}
     if arguments.only:
-        record = json.loads((RESULTS / "planning.json").read_text())
+        record = json.loads((RESULTS / "planning.json").read_text(encoding="utf-8"))
         rows = {(row["runs"], row["case"]): row for row in record["cases"]}
     for runs in arguments.runs:
         with tempfile.TemporaryDirectory() as scratch:

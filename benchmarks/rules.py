@@ -28,7 +28,7 @@ from focal_curvature.analysis import claims
 from focal_curvature.analysis.evidence import CONTRADICTED, NEGLIGIBLE, SUPPORTED, Evidence
 
 ROOT = Path(__file__).resolve().parents[1]
-RULES = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text())
+RULES = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))
 BEGIN, END = "<!-- made by benchmarks/rules.py -->\n", "<!-- end of the table -->\n"
 
 GAMMAS = (0.0, 1.0, 3.0, 5.0)
@@ -310,11 +310,13 @@ def main() -> None:
                 row |= {"seeds": seeds, "draws": draws}
                 found.append(row | rates(scenario, seeds, draws, run=run))
                 print(found[-1], flush=True)
-    (ROOT / "benchmarks/results/rules.json").write_text(json.dumps(found, indent=1) + "\n")
+    (ROOT / "benchmarks/results/rules.json").write_text(
+        json.dumps(found, indent=1) + "\n", encoding="utf-8"
+    )
     page = ROOT / "docs/rules.md"
-    before, _, rest = page.read_text().partition(BEGIN)
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    page.write_text(before + BEGIN + table(found) + END + after)
+    page.write_text(before + BEGIN + table(found) + END + after, encoding="utf-8")
 
 
 if __name__ == "__main__":

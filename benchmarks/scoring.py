@@ -66,7 +66,7 @@ def thousand(results: Path) -> dict[str, pd.DataFrame]:
     found = {name: pd.read_csv(results / f"{name}.csv") for name in ("runs", "reliability")}
     copies = -(-RUNS // len(found["runs"]))
     tables = {name: repeated(table, copies) for name, table in found.items()}
-    rules = yaml.safe_load(CLAIMS.read_text())
+    rules = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
     return tables | {"claims": judge(tables["runs"], rules, results.name)}
 
 
@@ -102,9 +102,9 @@ def main() -> None:
     found["seconds"]["all figures"] = sum(drawn.values())
     about = ", ".join(f"{key} {value}" for key, value in found["machine"].items() if value)
     rows = [f"| {name} | {value:.2f} |" for name, value in found["seconds"].items()]
-    (RESULTS / "scoring.json").write_text(json.dumps(found, indent=1) + "\n")
+    (RESULTS / "scoring.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     text = "\n".join([about, "", "| what | seconds |", "|---|---|", *rows])
-    (RESULTS / "scoring.md").write_text(text + "\n")
+    (RESULTS / "scoring.md").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

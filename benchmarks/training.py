@@ -61,7 +61,7 @@ RESNET = {
 
 def machine(device: str = "cpu") -> dict[str, Any]:
     """Describe what the numbers depend on, and nothing that names the place."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return {
         "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), "?"),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
@@ -389,7 +389,7 @@ def main() -> None:
     stem = RESULTS / ("training_cuda" if gpu else "training")
     found: dict[str, Any] = {"machine": machine(device), "loops": {}}
     if only and stem.with_suffix(".json").exists():
-        found = json.loads(stem.with_suffix(".json").read_text())
+        found = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
     if only in (None, "lenet"):
         images, labels, name = fashion(20_000 if gpu else 2_000)
         found["loops"][f"LeNet, {name}"] = loops(lenet, images, labels, "none", device)
@@ -405,8 +405,8 @@ def main() -> None:
         found["stacked"] = {m: stacked_seeds(m) for m in ("small_cnn", "small_resnet")}
     if not gpu and only in (None, "peak"):
         found["peak"] = share_of_peak()
-    stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(markdown(found))
+    stem.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    stem.with_suffix(".md").write_text(markdown(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -76,4 +76,4 @@ def update(text: str) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(update(FILE.read_text()))
+    FILE.write_text(update(FILE.read_text(encoding="utf-8")), encoding="utf-8")

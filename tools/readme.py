@@ -147,11 +147,11 @@ def committed() -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
     verdicts = sorted(ROOT.glob("paper_figures/*/claims.json"))
     tables = sorted(ROOT.glob("paper_figures/*/tables/summary.csv"))
     return (
-        [json.loads(file.read_text()) for file in verdicts],
+        [json.loads(file.read_text(encoding="utf-8")) for file in verdicts],
         {file.parts[-3]: pd.read_csv(file) for file in tables},
     )
 
 
 if __name__ == "__main__":
     path = ROOT / "README.md"
-    path.write_text(update(path.read_text(), *committed()))
+    path.write_text(update(path.read_text(encoding="utf-8"), *committed()), encoding="utf-8")

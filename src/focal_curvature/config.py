@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
@@ -268,6 +269,18 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
+def as_yaml(value: Any) -> Any:
+    """Return a value with the text in its lists and mappings read as YAML: numbers, true, null."""
+    if isinstance(value, Mapping):
+        return {key: as_yaml(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_yaml(item) for item in value]
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        return value
+
+
 def load_claims(claims: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
     """Check the rules by which claims are judged, given as read from YAML; return a copy.
 
@@ -397,7 +410,8 @@ def _lines(error: ValidationError) -> Iterator[str]:
             twice = sorted({str(v) for i, v in enumerate(value) if v in value[:i]})
             yield f"{prefix}{value!r} holds {', '.join(twice)} twice: every value once"
         case "minItems" | "minProperties":
-            yield f"{prefix}is empty: at least {rule} must be given"
+            given = f"has {len(value)}" if value else "is empty"
+            yield f"{prefix}{given}: at least {rule} must be given"
         case "maxLength":
             yield f"{prefix}{value[:20]!r}... has {len(value)} characters: at most {rule}"
         case "not":

@@ -26,7 +26,9 @@ def visible() -> list[str]:
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if listed is None:
         try:
-            done = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+            done = subprocess.run(
+                ["nvidia-smi", "--list-gpus"], capture_output=True, text=True, encoding="utf-8"
+            )
         except FileNotFoundError:
             return []
         lines = done.stdout.splitlines() if done.returncode == 0 else []

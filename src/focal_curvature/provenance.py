@@ -92,7 +92,9 @@ def commit(folder: Path = Path(__file__).parent) -> str | None:
     """
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True)
+        return subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, encoding="utf-8"
+        )
 
     try:
         head = git("rev-parse", "HEAD")

@@ -77,7 +77,7 @@ def literals(file: Path) -> dict[str, Any]:
 
 def constant(path: str, name: str) -> Any:
     """Return a module-level literal of an import path's module, read from the source text."""
-    for node in ast.parse(source_file(path).read_text()).body:
+    for node in ast.parse(source_file(path).read_text(encoding="utf-8")).body:
         target = getattr(node, "target", None) or next(iter(getattr(node, "targets", [])), None)
         if target is not None and ast.unparse(target) == name:
             return ast.literal_eval(node.value)

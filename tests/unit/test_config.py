@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from focal_curvature.config import ConfigError, load, schema
+from focal_curvature.config import ConfigError, as_yaml, load, schema
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -174,6 +174,12 @@ MISTAKES = {
         {"objectives": ["ce"], "seeds": [99], "epochs": [1, 3, 2]},
         ["trajectory.seeds", "99"],
     ),
+    "two where three are needed": (
+        "trajectory",
+        {"objectives": ["ce"], "seeds": [0], "epochs": [1, 3]},
+        ["trajectory.epochs: has 2: at least 3"],
+    ),
+    "none where one is needed": ("seeds", [], ["seeds: is empty: at least 1"]),
     "epoch not reached": (
         "trajectory",
         {"objectives": ["ce"], "seeds": [0], "epochs": [1, 3, 4000]},
@@ -279,3 +285,11 @@ def test_any_value_is_either_taken_or_refused_with_its_key(key, value):
         places = ("training.stacked", "geometry", "theory", "controls", "trajectory")
         told = (key.split(".")[0], *places)
         assert all(line.startswith(told) for line in str(error).splitlines())
+
+
+def test_numbers_in_lists_and_mappings_of_the_command_line_are_numbers():
+    # As Snakemake reads --config: text within, numbers alone.
+    given = {"a": ["0", "1.5", "ce", "null"], "b": {"c": "true", "d": ["5.0e-4"]}, "e": 3, "f": "x"}
+    wanted = {"a": [0, 1.5, "ce", None], "b": {"c": True, "d": [5.0e-4]}, "e": 3, "f": "x"}
+    assert as_yaml(given) == wanted
+    assert as_yaml("a: b: c") == "a: b: c"

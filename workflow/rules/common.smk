@@ -23,8 +23,6 @@ from focal_curvature.products import wanted
 from focal_curvature.provenance import PORTABLE_KERNELS, commit
 from focal_curvature.registry import import_path, unknown
 from focal_curvature.resources import needs, needs_of_stage
-from focal_curvature.registry import import_path, unknown
-from focal_curvature.resources import needs, needs_of_stage
 from focal_curvature.runs import expand as expand_runs
 from focal_curvature.sentences import sentences
 from focal_curvature.settings import read
@@ -39,6 +37,8 @@ def loaded(load, files, *arguments):
         sys.exit("\n".join(f"{files}: {line}" for line in str(error).splitlines()))
 
 
+# Snakemake leaves numbers in lists and mappings of --config text.
+config.update({key: configuration.as_yaml(config[key]) for key in workflow.config_settings.config})
 complete = loaded(configuration.load, ", ".join(map(str, workflow.configfiles)), config)
 config.clear()
 config.update(complete, sentences=sentences(complete))
@@ -49,7 +49,10 @@ if config["kernels"] == "portable":
 # The rules by which claims are judged, the same for every experiment. Not an input: where there is no
 # shared file system, inputs are looked for in the storage.
 CLAIMS = os.path.relpath(ROOT / "workflow/claims.yaml")
-with open(workflow.source_path("../schemas/claims.schema.yaml")) as schema, open(CLAIMS) as stream:
+with (
+    open(workflow.source_path("../schemas/claims.schema.yaml"), encoding="utf-8") as schema,
+    open(CLAIMS, encoding="utf-8") as stream,
+):
     try:
         written, allowed = yaml.safe_load(stream), yaml.safe_load(schema)
     except yaml.YAMLError as error:

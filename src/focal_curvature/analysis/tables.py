@@ -160,7 +160,11 @@ def histories(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=[*keys, "epoch"])]
     for row, file in runs:
         # Not even a header, if there was no evaluation.
-        epochs = pd.read_csv(file) if file.read_text().strip() else pd.DataFrame({"epoch": [None]})
+        epochs = (
+            pd.read_csv(file)
+            if file.read_text(encoding="utf-8").strip()
+            else pd.DataFrame({"epoch": [None]})
+        )
         parts.append(epochs.assign(**{key: row[key] for key in keys}))
     table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
     return table[[*keys, *table.columns.drop(keys)]]

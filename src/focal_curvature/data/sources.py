@@ -88,7 +88,7 @@ def archives(dataset: str, table: Path = TABLE) -> list[Archive]:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="") as stream:
+    with table.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 

@@ -30,7 +30,9 @@ def caption(experiment: str, figure: str) -> str:
     settings = _settings(experiment)
     file = Path(f"workflow/report/figures/{figure}.rst")
     try:
-        text = render(file.read_text(), settings) if settings and file.exists() else ""
+        text = (
+            render(file.read_text(encoding="utf-8"), settings) if settings and file.exists() else ""
+        )
     except jinja2.UndefinedError as error:
         logger.warning("%s: its configuration lacks what %s states: %s", experiment, figure, error)
         return ""
@@ -66,7 +68,7 @@ def render(template: str, settings: Mapping[str, Any]) -> str:
 def _settings(experiment: str) -> dict[str, Any] | None:
     """Return an experiment's configuration with all defaults, or None if no file names it."""
     for file in [Path("config.yaml"), *sorted(Path("config").glob("*.yaml"))]:
-        written = yaml.safe_load(file.read_text())
+        written = yaml.safe_load(file.read_text(encoding="utf-8"))
         if written.get("experiment") == experiment:
             return config.complete(written)
     return None

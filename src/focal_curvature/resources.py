@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from focal_curvature import stages
+from focal_curvature.data import size
 from focal_curvature.registry import about
 from focal_curvature.runs import Regulariser, RunSpec
 from focal_curvature.settings import read
@@ -20,15 +21,7 @@ Stage = Literal["train", "curvature", "calibration"]
 
 _UNKNOWN_COST = 600  # a model of the user's own: about a ResNet-18
 
-# Images and side in pixels; a data set of the user's own is taken to be of CIFAR's size.
-DATA = {
-    "digits": (1797, 8),
-    "mnist": (70_000, 28),
-    "fashion_mnist": (70_000, 28),
-    "kmnist": (70_000, 28),
-    "svhn": (99_289, 32),
-    "letters": (20_000, 1),
-}
+# Images and side in pixels: a data set of the user's own is taken to be of CIFAR's size.
 _OTHER_DATA = (60_000, 32)
 
 # Sustained multiply-adds per second, a third to a tenth of what was seen or is advertised.
@@ -135,7 +128,7 @@ def _estimate(
     if stage == "calibration":
         return {"runtime": _minutes(_START + 3 * runs), "mem_mb": 2000}
     data, curvature = config["data"], config["curvature"]
-    images, side = DATA.get(data["name"], _OTHER_DATA)
+    images, side = size(data["name"]) or _OTHER_DATA
     side = data["size"] or side
     training = config["training"] | config["models"][model]["training"]
     work = about("models").get(model, {}).get("cost", _UNKNOWN_COST) * 1e6 * (side / 32) ** 2

@@ -126,7 +126,8 @@ def idx(array):
 def test_archives_are_downloaded_verified_and_used(checkout_factory, tmp_path):
     """The registry of the copy names a server of this test with archives of this test."""
     generator = np.random.default_rng(0)
-    rows = ["dataset,archive,over,sha256,bytes,mirrors,grounds"]
+    about = "idx,28,90,255,0|1|2|3|4|5|6|7|8|9"
+    rows = ["dataset,archive,over,sha256,bytes,mirrors,grounds,format,side,images,scale,classes"]
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -138,7 +139,9 @@ def test_archives_are_downloaded_verified_and_used(checkout_factory, tmp_path):
                 content, file = idx(array), f"{pool}-{name}-ubyte.gz"
                 (tmp_path / file).write_bytes(gzip.compress(content))
                 digest = hashlib.sha256(content).hexdigest()
-                rows.append(f"mnist,{file},content,{digest},{len(content)},{address}/{file},test")
+                rows.append(
+                    f"mnist,{file},content,{digest},{len(content)},{address}/{file},test,{about}"
+                )
         checkout = checkout_factory()
         table = checkout.folder / "src/focal_curvature/data/sources.csv"
         table.write_text("\n".join(rows) + "\n")

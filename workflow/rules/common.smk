@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT / "src"), os.getcwd()]
 
 from focal_curvature import config as configuration
 from focal_curvature import stages
-from focal_curvature.data.sources import archives
+from focal_curvature.data.sources import archives, facts
 from focal_curvature.products import wanted
 from focal_curvature.provenance import PORTABLE_KERNELS, commit
 from focal_curvature.registry import import_path, unknown

@@ -42,6 +42,8 @@ rule dataset:
     params:
         sources=sources("dataset"),
         data=DATASET_PARAMS,
+        archives=[vars(archive) for archive in ARCHIVES.values()],
+        facts=vars(facts(config["data"]["name"])) if ARCHIVES else None,
         # Names, sizes and times: the time of a folder says nothing of what is in the ones below. As a
         # function, as jobs that don't make the data set need not look.
         listing=lambda w: (

@@ -6,22 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from focal_curvature.data.sources import registered
+from focal_curvature.data.sources import facts, registered
 
 # Suffixes of one's own data that are numbers and not images; see `focal_curvature.data.numbers`.
 ARRAYS, TABLES = (".npz",), (".csv", ".parquet")
-# Side of the images in pixels; 1 for vectors.
-SIDES = {
-    "digits": 8,
-    **dict.fromkeys(("mnist", "fashion_mnist", "kmnist"), 28),
-    **dict.fromkeys(("cifar10", "cifar100", "svhn"), 32),
-    "letters": 1,
-}
+DIGITS = "digits"  # scikit-learn's, which no archive has
+DIGITS_SIZE = (1797, 8)  # images, and their side in pixels
 
 
 def names() -> list[str]:
     """Return the data sets that a configuration may name without a source of its own."""
-    return ["digits", *registered()]
+    return [DIGITS, *registered()]
+
+
+def size(name: str) -> tuple[int, int] | None:
+    """Return how many images a known data set has, and their side; None for one of one's own."""
+    if name == DIGITS:
+        return DIGITS_SIZE
+    if name not in registered():
+        return None
+    known = facts(name)
+    return known.images, known.side
 
 
 def side(data: Mapping[str, Any]) -> int:
@@ -39,7 +44,10 @@ def side(data: Mapping[str, Any]) -> int:
         message begins with the key.
     """
     if data["source"] is None:
-        return SIDES[data["name"]]
+        known = size(data["name"])
+        if known is None:
+            raise ValueError(f"name: {data['name']} is not a known data set")
+        return known[1]
     source = Path(data["source"])
     if source.suffix not in ARRAYS + TABLES:
         if data["label"]:

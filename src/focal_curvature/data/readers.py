@@ -6,7 +6,6 @@ import gzip
 import pickle
 import tarfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from focal_curvature.data import arrays
-from focal_curvature.data.sources import TABLE, archives, refusal
-
-DIGITS = [str(digit) for digit in range(10)]
-FASHION = [
-    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-]
-KUZUSHIJI = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+from focal_curvature.data.sources import TABLE, archives, facts, refusal
 
 # images (N, C, H, W), or vectors (N, D, 1, 1), uint8, and labels (N,), integer
 Pool = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
@@ -33,8 +25,7 @@ def decode(dataset: str, files: Sequence[Path], folder: Path, table: Path = TABL
     Parameters
     ----------
     dataset : str
-        ``mnist``, ``fashion_mnist``, ``kmnist``, ``cifar10``, ``cifar100``, ``svhn`` or
-        ``letters``.
+        One that the registry of this package has facts of.
     files : sequence of Path
         The archives, in the order of ``sources.archives(dataset)``.
     folder : Path
@@ -52,15 +43,16 @@ def decode(dataset: str, files: Sequence[Path], folder: Path, table: Path = TABL
         reason = refusal(archive, file)
         if reason:
             raise ValueError(f"{file}: {reason}")
-    (images, labels), (test_images, test_labels), classes = READERS[dataset](*files)
+    about = facts(dataset)
+    (images, labels), (test_images, test_labels), classes = READERS[about.format](*files)
     arrays.write(
         folder,
         name=dataset,
         images=np.concatenate([images, test_images]),
         labels=np.concatenate([labels, test_labels]).astype(np.int64),
-        classes=classes,
+        classes=classes or list(about.classes),
         pools={"train": [0, len(images)], "test": [len(images), len(images) + len(test_images)]},
-        scale=SCALES.get(dataset, 255),
+        scale=about.scale,
         sources=[
             {"name": archive.name, "sha256": archive.sha256, "over": archive.over}
             for archive in registered
@@ -76,9 +68,9 @@ def _idx(file: Path) -> NDArray[np.uint8]:
         return np.frombuffer(stream.read(), np.uint8).reshape(shape)
 
 
-def _mnist(classes: list[str], *files: Path) -> tuple[Pool, Pool, list[str]]:
+def _mnist(*files: Path) -> tuple[Pool, Pool, list[str]]:
     images, labels, test_images, test_labels = map(_idx, files)
-    return (images[:, None], labels), (test_images[:, None], test_labels), classes
+    return (images[:, None], labels), (test_images[:, None], test_labels), []
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -135,7 +127,7 @@ def _svhn(*files: Path) -> tuple[Pool, Pool, list[str]]:
         (content["X"].transpose(3, 2, 0, 1), content["y"].ravel() % 10)
         for content in map(loadmat, files)
     )
-    return train, test, DIGITS
+    return train, test, []
 
 
 def _letters(file: Path) -> tuple[Pool, Pool, list[str]]:
@@ -151,14 +143,11 @@ def _letters(file: Path) -> tuple[Pool, Pool, list[str]]:
     return train, test, list(table["lettr"].cat.categories)
 
 
+# Format of the archives -> what reads them; no classes where the archives do not name them.
 READERS: dict[str, Callable[..., tuple[Pool, Pool, list[str]]]] = {
-    "mnist": partial(_mnist, DIGITS),
-    "fashion_mnist": partial(_mnist, FASHION),
-    "kmnist": partial(_mnist, KUZUSHIJI),
+    "idx": _mnist,
     "cifar10": _cifar10,
     "cifar100": _cifar100,
     "svhn": _svhn,
     "letters": _letters,
 }
-# The largest value that a pixel, or a number in its place, can take.
-SCALES = {"letters": 15}

@@ -11,7 +11,14 @@ sha256   expected hash of that
 bytes    expected size of that
 mirrors  addresses, tried in order, separated by spaces
 grounds  where hash and size were taken from
+format   of a data set's first archive: a key of ``readers.READERS``, and so on below
+side     of the images in pixels; 1 for vectors
+images   how many, training and test together
+scale    the largest value that a pixel, or a number in its place, can take
+classes  names of the labels, separated by bars, where the archives do not have them
 ======== =========================================================================================
+
+What decides a result of it stands in the rows of its own data set alone.
 """
 
 from __future__ import annotations
@@ -33,7 +40,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-TABLE = Path(__file__).with_name("sources.csv")
+TABLE = Path(__file__).with_suffix(".csv")
 VARIABLE = "FOCAL_CURVATURE_DATA"
 TOO_FAR = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 
@@ -54,6 +61,31 @@ class Archive:
     sha256: str
     size: int
     mirrors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is the same for all archives of a data set; see the module for the columns."""
+
+    format: str
+    side: int
+    images: int
+    scale: int
+    classes: tuple[str, ...]
+
+
+def facts(dataset: str, table: Path = TABLE) -> Facts:
+    """Read what the first row of a data set says of all of it.
+
+    Raises
+    ------
+    ValueError
+        If the registry has no such data set.
+    """
+    archives(dataset, table)
+    row = next(row for row in _rows(table) if row["dataset"] == dataset)
+    numbers = (int(row[key]) for key in ("side", "images", "scale"))
+    return Facts(row["format"], *numbers, tuple(filter(None, row["classes"].split("|"))))
 
 
 def registered(table: Path = TABLE) -> list[str]:

@@ -105,8 +105,8 @@ def check(folder: Path, train: tuple, test: tuple, classes: list[str], hashes: l
 
 
 def test_every_registered_data_set_has_a_reader():
-    with sources.TABLE.open(newline="") as stream:
-        assert {row["dataset"] for row in csv.DictReader(stream)} == set(readers.READERS)
+    formats = {sources.facts(name).format for name in sources.registered()}
+    assert formats == set(readers.READERS)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist", "kmnist"])
@@ -122,9 +122,7 @@ def test_idx(tmp_path, dataset, over):
         tmp_path / "out",
         (train[0][:, None], train[1]),
         (test[0][:, None], test[1]),
-        {"mnist": readers.DIGITS, "fashion_mnist": readers.FASHION, "kmnist": readers.KUZUSHIJI}[
-            dataset
-        ],
+        list(sources.facts(dataset).classes),
         [archive.sha256 for archive in sources.archives(dataset, table)],
     )
 
@@ -132,8 +130,8 @@ def test_idx(tmp_path, dataset, over):
 def test_class_names_are_torchvisions():
     from torchvision import datasets
 
-    assert datasets.FashionMNIST.classes == readers.FASHION
-    assert datasets.KMNIST.classes == readers.KUZUSHIJI
+    assert tuple(datasets.FashionMNIST.classes) == sources.facts("fashion_mnist").classes
+    assert tuple(datasets.KMNIST.classes) == sources.facts("kmnist").classes
 
 
 def cifar10(path: Path, batches: list[tuple], test: tuple) -> Path:
@@ -208,7 +206,7 @@ def test_svhn_turns_label_10_into_0(tmp_path):
         tmp_path / "out",
         (train[0], np.r_[1:10, 0, 0, 3]),
         (test[0], np.r_[0, 9, 1]),
-        readers.DIGITS,
+        [str(digit) for digit in range(10)],
         [arrays.sha256(file) for file in files],
     )
 

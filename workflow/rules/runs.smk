@@ -164,6 +164,7 @@ rule calibration:
     params:
         sources=sources("calibration"),
         bins=config["calibration"]["bins"],
+        recalibrations=config["calibration"]["recalibrations"],
     message:
         f"Score the calibration of {served('calibration')}"
     script:

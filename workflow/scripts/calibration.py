@@ -27,6 +27,7 @@ def main(snakemake):
                 arrays["validation_labels"],
                 bins=snakemake.params.bins,
                 gamma=run.spec.objective.gamma,
+                recalibrations=snakemake.params.recalibrations,
                 seed=derive_seed("noise floor", run.spec.seed),
             )
             record |= result.to_dict()

@@ -62,7 +62,8 @@ def run_row(
     -------
     dict
         Scores of the test split (fractions, nats) as they are, ``_scaled`` after temperature
-        scaling and ``_psi`` with focal loss's posterior map undone; curvatures by the loss whose
+        scaling, ``_psi`` with focal loss's posterior map undone and with a recalibration's name
+        after that; curvatures by the loss whose
         Hessian they are of. ``strength`` is the first parameter of a regulariser or of a loss
         other than focal. None for what was not measured: scores and curvature of a diverged run;
         the numbers of an estimate that failed, whose reason is there.
@@ -93,6 +94,10 @@ def run_row(
     for variant, suffix in VARIANTS.items():
         scores = calibration[variant] or {}
         row |= {f"{name}{suffix}": value for name, value in scores.items()}
+    # Columns that are there where the configuration asks for them.
+    for name, result in calibration["recalibrations"].items():
+        row |= {f"{score}_{name}": value for score, value in result["scores"].items()}
+        row[f"{name}_at_bound"] = result["at_bound"]
     for loss, found in curvatures.items():
         row[f"curvature_{loss}_reason"] = found["reason"]
         if found["status"] != "completed":

@@ -10,14 +10,17 @@ from focal_curvature.calibration.binning import (
     noise_floor,
     reliability_table,
 )
-from focal_curvature.calibration.evaluation import Calibration, score
+from focal_curvature.calibration.evaluation import Calibration, Recalibrated, score
 from focal_curvature.calibration.posterior import log_psi, psi
 from focal_curvature.calibration.probabilities import log_softmax
+from focal_curvature.calibration.recalibration import Recalibration, recalibrate
 from focal_curvature.calibration.scores import Scores, measure
 from focal_curvature.calibration.temperature import Temperature, fit_temperature, refinement
 
 __all__ = [
     "Calibration",
+    "Recalibrated",
+    "Recalibration",
     "Scores",
     "Temperature",
     "calibration_error_debiased",
@@ -28,6 +31,7 @@ __all__ = [
     "measure",
     "noise_floor",
     "psi",
+    "recalibrate",
     "refinement",
     "reliability_table",
     "score",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -9,8 +10,27 @@ import numpy as np
 from focal_curvature.calibration.binning import reliability_table
 from focal_curvature.calibration.posterior import log_psi
 from focal_curvature.calibration.probabilities import check_logits, log_softmax
+from focal_curvature.calibration.recalibration import recalibrate
 from focal_curvature.calibration.scores import Scores, measure
 from focal_curvature.calibration.temperature import fit_temperature
+
+
+@dataclass(frozen=True)
+class Recalibrated:
+    """Scores after a recalibration that was fitted on the validation split.
+
+    Attributes
+    ----------
+    parameters : int
+        How many numbers were fitted.
+    at_bound : bool
+        Whether the validation split does not determine them; see `Recalibration`.
+    scores : Scores
+    """
+
+    parameters: int
+    at_bound: bool
+    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,8 @@ class Calibration:
         Of the logits as they are, and divided by the temperature.
     psi : Scores or None
         With focal loss's posterior map undone and no temperature; None without gamma > 0.
+    recalibrations : dict
+        Name -> `Recalibrated`, of those that were asked for.
     reliability : tuple of dict
         Rows of `reliability_table`, each with its "variant": "before", "after" or "psi".
     """
@@ -55,6 +77,7 @@ class Calibration:
     before: Scores
     after: Scores
     psi: Scores | None
+    recalibrations: dict[str, Recalibrated]
     reliability: tuple[dict[str, str | float | int | None], ...]
 
     def to_dict(self) -> dict:
@@ -73,6 +96,7 @@ def score(
     gamma: float | None = None,
     seed: int = 0,
     criterion: str = "nll",
+    recalibrations: Sequence[str] = (),
 ) -> Calibration:
     """Score a model's logits before and after temperature scaling, and with Psi undone.
 
@@ -91,6 +115,8 @@ def score(
         Seed of the noise floor's draws.
     criterion : {"nll", "ece"}
         What the temperature minimises; see `fit_temperature`.
+    recalibrations : sequence of str
+        Further maps to fit on the validation split and to score, of `recalibration.METHODS`.
 
     Returns
     -------
@@ -100,7 +126,7 @@ def score(
     ------
     ValueError
         For logits that are not finite, shapes or labels that do not fit, a negative gamma, or an
-        unknown criterion.
+        unknown criterion or recalibration.
     """
     check_logits(logits, labels, "test")
     temperature = fit_temperature(validation_logits, validation_labels, criterion, bins)
@@ -109,6 +135,14 @@ def score(
     if gamma:
         variants["psi"] = log_psi(variants["before"], gamma)
     scores = {name: measure(values, labels, bins, seed) for name, values in variants.items()}
+    further = {}
+    for name in recalibrations:
+        fitted = recalibrate(name, validation_logits, validation_labels)
+        further[name] = Recalibrated(
+            fitted.parameters,
+            fitted.at_bound,
+            measure(fitted.log_probabilities(logits), labels, bins, seed),
+        )
     return Calibration(
         samples=logits.shape[0],
         classes=logits.shape[1],
@@ -122,6 +156,7 @@ def score(
         before=scores["before"],
         after=scores["after"],
         psi=scores.get("psi"),
+        recalibrations=further,
         reliability=tuple(
             {"variant": name} | row
             for name, values in variants.items()

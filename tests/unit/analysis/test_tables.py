@@ -170,12 +170,14 @@ def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(th
         "before": {},
         "after": {},
         "psi": None,
+        "recalibrations": {"vector": {"at_bound": False, "scores": {"ece": 0.02}}},
     }
     row = tables.run_row(run, calibration, {"objective": found, "cross_entropy": found})
     for loss in ("objective", "cross_entropy"):
         expected = (4.0, 5.0) if there else (None, None)
         names = (f"trace_gauss_newton_{loss}", f"adaptive_sharpness_{loss}")
         assert tuple(map(row.get, names)) == expected
+    assert (row.pop("ece_vector"), row.pop("vector_at_bound")) == (0.02, False)
     assert list(row) == list(tables.run_row(run | {"status": "diverged"}, {}, {}))
 
 

@@ -112,6 +112,18 @@ def test_ece_criterion_is_used(data):
     assert by_ece.criterion == "ece"
 
 
+def test_recalibrations_are_scored_where_asked_for(data, result):
+    assert result.recalibrations == {}
+    names = ["isotonic", "focal_temperature"]
+    found = score(*data, gamma=2.0, seed=3, recalibrations=names)
+    assert list(found.recalibrations) == names
+    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    for name in names:
+        assert abs(record["recalibrations"][name]["scores"]["confidence_gap"]) < 0.04
+    with pytest.raises(ValueError, match="'platt' is none of vector"):
+        score(*data, recalibrations=["platt"])
+
+
 def test_bad_input_is_named(data):
     test, labels, validation, validation_labels = data
     broken = test.copy()

@@ -9,6 +9,9 @@ from scipy import stats
 from focal_curvature.analysis import cost, summary, tables
 from focal_curvature.products import products
 from focal_curvature.runs import CROSS_ENTROPY, Regulariser, RunSpec
+from focal_curvature.settings.training import Training
+
+TRAINING = Training(epochs=1, batch_size=1, learning_rate=0.1)
 from focal_curvature.stages import stages
 
 
@@ -111,7 +114,7 @@ def test_a_diverged_run_is_a_row_with_its_reason():
         "run": "m/ce/seed0",
         "status": "diverged",
         "reason": "loss nan in epoch 1",
-        "spec": RunSpec("digits", "m", "own:m", {}, CROSS_ENTROPY, 0, {}).to_dict(),
+        "spec": RunSpec("digits", "m", "own:m", {}, CROSS_ENTROPY, 0, TRAINING).to_dict(),
         "inputs_sha256": {"data": "0"},
         "parameters": 5,
         "seconds": 1.0,
@@ -132,7 +135,7 @@ def test_a_penalised_run_is_no_focal_run():
         "run": "m/x/seed0",
         "status": "diverged",
         "reason": "loss -inf in epoch 1",
-        "spec": RunSpec("digits", "m", "own:m", {}, objective, 0, {}).to_dict(),
+        "spec": RunSpec("digits", "m", "own:m", {}, objective, 0, TRAINING).to_dict(),
         "inputs_sha256": {"data": "0"},
         "parameters": 5,
         "seconds": 1.0,
@@ -158,7 +161,7 @@ def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(th
         "run": "m/ce/seed0",
         "status": "completed",
         "reason": None,
-        "spec": RunSpec("digits", "m", "own:m", {}, CROSS_ENTROPY, 0, {}).to_dict(),
+        "spec": RunSpec("digits", "m", "own:m", {}, CROSS_ENTROPY, 0, TRAINING).to_dict(),
         "inputs_sha256": {"data": "0"},
         "parameters": 5,
         "seconds": 1.0,

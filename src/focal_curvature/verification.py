@@ -66,20 +66,18 @@ class Comparison:
     conclusion: str
 
 
-def read(folder: Path, runs: Path | None = None) -> Results:
+def read(folder: Path) -> Results:
     """Read what an experiment's folder of products says.
 
     Parameters
     ----------
     folder : Path
         ``paper_figures/<experiment>``, or a flat folder of the same files.
-    runs : Path, optional
-        The table of its runs, if it lies elsewhere.
 
     Raises
     ------
     ValueError
-        If a file is missing, or ``runs`` is not the table that the folder's tables were made from.
+        If a file is missing, or its table of runs is not the one that ``provenance.json`` records.
     """
 
     def text(name: str) -> str | None:
@@ -87,10 +85,9 @@ def read(folder: Path, runs: Path | None = None) -> Results:
         return file.read_text(encoding="utf-8") if file.is_file() else None
 
     results = _parse(text, str(folder))
-    if runs is None:
-        return results
-    verify(runs, results.provenance["sha256"]["runs.csv"])
-    return Results(results.summary, results.claims, results.provenance, pd.read_csv(runs))
+    if results.runs is not None:
+        verify(folder / "runs.csv", results.provenance["sha256"]["runs.csv"])
+    return results
 
 
 def committed(folder: Path, revision: str = "HEAD") -> Results:
@@ -126,13 +123,28 @@ def _parse(text: Callable[[str], str | None], name: str) -> Results:
     claims, provenance = first("claims.json"), first("provenance.json")
     if summary is None or claims is None or provenance is None:
         raise ValueError(f"{name}: no results (summary.csv, claims.json, provenance.json)")
-    runs = first("runs.csv", "data/runs.csv", "tables/runs.csv")
+    runs = first("runs.csv")
     return Results(
         pd.read_csv(io.StringIO(summary)),
         json.loads(claims),
         json.loads(provenance),
         None if runs is None else pd.read_csv(io.StringIO(runs)),
     )
+
+
+def against_commit(folder: Path) -> Comparison:
+    """Hold what lies in an experiment's folder against what the last commit has of it.
+
+    Raises
+    ------
+    ValueError
+        If there is no git, the commit has no such experiment, or nothing was run since: a record
+        has the seconds that a run took.
+    """
+    reference, fresh = committed(folder), read(folder)
+    if reference.provenance == fresh.provenance:
+        raise ValueError(f"{folder}: nothing was run here since the commit")
+    return compare(reference, fresh)
 
 
 def compare(reference: Results, fresh: Results) -> Comparison:
@@ -396,12 +408,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        fresh = read(options.folder, options.runs)
-        reference = read(options.reference) if options.reference else committed(options.folder)
+        if options.reference:
+            comparison = compare(read(options.reference), read(options.folder))
+        else:
+            comparison = against_commit(options.folder)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    comparison = compare(reference, fresh)
     print(printed(comparison))
     return 0 if comparison.agrees else 1
 

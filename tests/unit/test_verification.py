@@ -170,6 +170,8 @@ def test_the_command_compares_with_the_commit_whatever_lies_there(tmp_path, caps
     git(tmp_path, "init")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--message", "a")
+    assert verification.main([str(folder)]) == 2
+    assert "nothing was run" in capsys.readouterr().err
     shutil.rmtree(folder)
     shutil.copytree(FOLDER / "other", folder)
     assert verification.main([str(folder)]) == 0
@@ -184,8 +186,10 @@ def test_the_command_compares_with_the_commit_whatever_lies_there(tmp_path, caps
     assert capsys.readouterr().out.splitlines()[-1].startswith("does not agree")
 
     # A table of runs that these tables were not made from; a folder that the commit has not.
-    (tmp_path / "runs.csv").write_text("run\n", encoding="utf-8")
-    assert verification.main([str(folder), "--runs", str(tmp_path / "runs.csv")]) == 2
+    (folder / "runs.csv").write_text("run\n", encoding="utf-8")
+    assert verification.main([str(folder)]) == 2
+    assert "runs.csv: sha256 is" in capsys.readouterr().err
+    (folder / "runs.csv").unlink()
     folder.rename(folder.with_name("mine"))
     assert verification.main([str(folder.with_name("mine"))]) == 2
     assert "no results" in capsys.readouterr().err

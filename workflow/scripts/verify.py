@@ -10,9 +10,7 @@ from focal_curvature.files import write_atomically
 
 
 def main(snakemake):
-    folder = Path(snakemake.input.claims).parent
-    fresh = verification.read(folder, Path(snakemake.input.runs))
-    comparison = verification.compare(verification.committed(folder), fresh)
+    comparison = verification.against_commit(Path(snakemake.input.claims).parent)
     logging.info("%s", verification.printed(comparison))
     if not comparison.agrees:
         raise ValueError(comparison.conclusion)

@@ -12,11 +12,22 @@ import yaml
 # is a fifth of its time.
 gc.set_threshold(100_000)
 
-# The library of this checkout, and modules of the user's own beside the Snakefile.
-ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), os.getcwd()]
+# The library of this checkout, or the installed one where the workflow is taken from a repository
+# elsewhere, and modules of the user's own beside the Snakefile.
+SOURCE = (
+    Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1] / "src"
+)
+sys.path[:0] = [*([str(SOURCE)] if SOURCE.is_dir() else []), os.getcwd()]
 
-from focal_curvature import config as configuration
+try:
+    from focal_curvature import config as configuration
+except ModuleNotFoundError as error:
+    if error.name != "focal_curvature":
+        raise
+    sys.exit(
+        "this workflow needs its package, of the same version: "
+        "pip install 'focal-curvature[workflow] @ git+<the repository>@<tag>'"
+    )
 from focal_curvature import stages
 from focal_curvature.data.sources import archives, facts
 from focal_curvature.products import wanted
@@ -46,12 +57,15 @@ config.update(complete, sentences=sentences(complete))
 if config["kernels"] == "portable":
     os.environ.update(PORTABLE_KERNELS)
 
+# Scripts from a repository elsewhere are fetched one by one: this one, which they import, beside them.
+workflow.source_path("../scripts/job.py")
+
 # The rules by which claims are judged, the same for every experiment. Not an input: where there is no
 # shared file system, inputs are looked for in the storage.
-CLAIMS = os.path.relpath(ROOT / "workflow/claims.yaml")
+CLAIMS = "workflow/claims.yaml"
 with (
     open(workflow.source_path("../schemas/claims.schema.yaml"), encoding="utf-8") as schema,
-    open(CLAIMS, encoding="utf-8") as stream,
+    open(workflow.source_path("../claims.yaml"), encoding="utf-8") as stream,
 ):
     try:
         written, allowed = yaml.safe_load(stream), yaml.safe_load(schema)
@@ -119,7 +133,7 @@ def sources(script, factories=frozenset()):
     In a rule's params, not as inputs: contents count, not the times of a checkout, and some twenty
     inputs for each of 30,000 jobs are a third of planning.
     """
-    own = content_hash(closure(ROOT / f"workflow/scripts/{script}.py", factories))
+    own = content_hash(closure(Path(workflow.source_path(f"../scripts/{script}.py")), factories))
     return own if config["kernels"] == "native" else f"{own} {config['kernels']}"
 
 

@@ -14,10 +14,8 @@ gc.set_threshold(100_000)
 
 # The library of this checkout, or the installed one where the workflow is taken from a repository
 # elsewhere, and modules of the user's own beside the Snakefile.
-SOURCE = (
-    Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1] / "src"
-)
-sys.path[:0] = [*([str(SOURCE)] if SOURCE.is_dir() else []), os.getcwd()]
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
+sys.path[:0] = [*([str(ROOT / "src")] if (ROOT / "src").is_dir() else []), os.getcwd()]
 
 try:
     from focal_curvature import config as configuration

@@ -1,6 +1,7 @@
 """Small made-up experiments on disk, as ``paper_figures/<experiment>/`` holds real ones."""
 
 import json
+import math
 
 import pandas as pd
 from PIL import Image
@@ -48,6 +49,9 @@ def summary(model, ece):
 def write(folder, rows, claims):
     """Write an experiment with one figure; return its folder."""
     (folder / "tables").mkdir(parents=True)
+    losses = {row["objective"]: "sam" if math.isnan(row["gamma"]) else "focal" for row in rows}
+    runs = {"objective": list(losses), "loss": list(losses.values())}
+    pd.DataFrame(runs).to_csv(folder / "runs.csv", index=False)
     pd.DataFrame(rows).to_csv(folder / "tables/summary.csv", index=False)
     rules = {"alpha": 0.05}
     content = {"experiment": folder.name, "rules": rules, "claims": claims}

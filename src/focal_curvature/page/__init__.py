@@ -48,12 +48,15 @@ class Experiment:
         Contents of ``claims.json`` and ``provenance.json``.
     summary : DataFrame or None
         ``tables/summary.csv``.
+    families : dict
+        Objective -> what those share that differ in their parameters alone.
     figures : list of Figure
     """
 
     name: str
     claims: dict[str, Any] | None
     summary: pd.DataFrame | None
+    families: dict[str, str]
     figures: list[Figure]
     provenance: dict[str, Any] | None
 
@@ -114,14 +117,22 @@ def read(folder: Path, caption: Callable[[str, str], str]) -> Experiment:
         return read_json(folder / file) if (folder / file).exists() else None
 
     order = {product.name: product.order for product in products("figures")}
-    files = sorted(folder.glob("*.png"), key=lambda f: (order.get(f.stem, len(order)), f.stem))
+    files = sorted(folder.glob("*.png"), key=lambda f: (order.get(f.stem, math.inf), f.stem))
+    runs = _table(folder / "runs.csv")
     return Experiment(
         name=name,
         claims=optional("claims.json"),
         summary=_table(folder / "tables/summary.csv"),
+        families={} if runs is None else _families(runs),
         figures=[_figure(file, caption(name, file.stem)) for file in files],
         provenance=optional("provenance.json"),
     )
+
+
+def _families(runs: pd.DataFrame) -> dict[str, str]:
+    """Return the name of each objective's regulariser, or of its loss."""
+    names = runs["loss"] if "regulariser" not in runs else runs["regulariser"].fillna(runs["loss"])
+    return dict(zip(runs["objective"], names, strict=True))
 
 
 def _table(file: Path) -> pd.DataFrame | None:
@@ -203,7 +214,8 @@ def _results(experiments: Sequence[Experiment]) -> Table:
             parts = summary.printed(group).values()
             texts = {heading: text for part in parts for heading, text in part.iloc[0].items()}
             means = group.set_index("metric")["mean"]
-            found.append((experiment.name, model, objective, gamma, texts, means))
+            family = experiment.families.get(objective, objective)
+            found.append((experiment.name, model, objective, gamma, family, texts, means))
     metrics = {
         metric: heading
         for part in summary.PRINTED.values()
@@ -211,13 +223,13 @@ def _results(experiments: Sequence[Experiment]) -> Table:
         if any(metric in means.index for *_, means in found)
     }
     rows = []
-    for name, model, objective, gamma, texts, means in found:
+    for name, model, objective, gamma, family, texts, means in found:
         focusing = Cell("–" if math.isnan(gamma) else f"{gamma:g}", gamma)
         cells = [Cell(name), Cell(model), Cell(objective), focusing]
         for metric, heading in metrics.items():
             cells.append(Cell(texts.get(heading, "–"), means.get(metric, math.nan)))
         filters = {
-            **{"experiment": name, "model": model, "family": _family(objective, gamma)},
+            **{"experiment": name, "model": model, "family": family},
             "gamma": NONE if math.isnan(gamma) else f"{gamma:g}",
         }
         rows.append(Row([*cells, Cell(str(texts["n"]), texts["n"])], filters))
@@ -234,13 +246,6 @@ def _results(experiments: Sequence[Experiment]) -> Table:
             Filter("family", "Objective", _values(rows, "family")),
         ],
     )
-
-
-def _family(objective: str, gamma: float) -> str:
-    """Name what objectives share that differ in their parameters alone, from a run's slug."""
-    if not math.isnan(gamma):
-        return "focal"
-    return objective.removeprefix("ce-").partition("-")[0]
 
 
 def _values(rows: Iterable[Row], key: str, order: Iterable[str] = ()) -> list[str]:

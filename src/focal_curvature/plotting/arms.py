@@ -35,7 +35,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     family = pd.Series("other loss", index=runs.index)
     family[runs["gamma"].notna()] = "focal"
     family[runs["regulariser"].notna()] = "penalty"
-    family[runs["objective"] == "ce"] = "cross-entropy"
+    family[runs["gamma"] == 0] = "cross-entropy"
     name = runs["regulariser"].where(family == "penalty", runs["loss"])
     common = runs[["model", "objective", "gamma", "seed", "ece", "noise_floor_95"]].assign(
         family=family, name=name.mask(family == "cross-entropy", "cross-entropy")

@@ -26,10 +26,10 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         cross-entropy (nats), ece and its noise_floor (fractions).
     """
     runs = tables["runs"]
-    plain = runs["objective"] == "ce"
+    plain = runs["gamma"] == 0
     chosen = runs[(runs["status"] == "completed") & (plain | runs["regulariser"].notna())]
     return chosen.assign(
-        arm=chosen["regulariser"].where(chosen["objective"] != "ce", PLAIN),
+        arm=chosen["regulariser"].where(chosen["gamma"] != 0, PLAIN),
         trace=chosen["trace_cross_entropy"],
     )[["model", "arm", "strength", "seed", "trace", "ece", "noise_floor"]]
 

@@ -15,7 +15,7 @@ from focal_curvature.plotting.common import (
     panels,
     plain_log_ticks,
 )
-from focal_curvature.registry import label
+from focal_curvature.registry import label as arm_label
 
 PRODUCT = {"needs": ("runs",), "order": 160, "where": "not focal alone"}
 MARKERS = {"focal": "o", "cross-entropy": "*", "penalty": "^", "other loss": "s"}
@@ -80,7 +80,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     mec="0.2",
                     mew=0.3,
                     zorder=4 if family == "cross-entropy" else 3,
-                    label=label(name),
+                    label=arm_label(name),
                     **style,
                 )
             traces = data.loc[data["hessian_of"] == loss, "trace"].dropna()

@@ -66,7 +66,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     ms=3,
                     capsize=2,
                     elinewidth=0.8,
-                    label=label(arm),
+                    label=arm_label(arm),
                 )
             ax.set_xscale("log")
             # Not left to matplotlib, which has no range for a single strength.

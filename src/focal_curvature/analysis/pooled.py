@@ -76,11 +76,10 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> Pooled:
 def same_run(runs: pd.DataFrame) -> pd.Series:
     """Return a key that runs share which are one and the same.
 
-    That is the column ``decided_by``. Tables older than it are told by their scores: the same
-    data set, model, objective and seed with the same accuracy and NLL on the test split.
+    That is the column ``decided_by``. Tables older than it are told by a score, which all have: the
+    same data set, model, objective and seed with the same ECE on the test split.
     """
-    columns = ["dataset", "model", "objective", "seed", "accuracy", "nll"]
-    rounded = runs[columns].round({"accuracy": 9, "nll": 9})
+    rounded = runs[["dataset", "model", "objective", "seed", "ece"]].round({"ece": 9})
     keys = ["|".join(map(str, row)) for row in rounded.itertuples(index=False)]
     scores = pd.Series(keys, runs.index)
     return runs["decided_by"].fillna(scores) if "decided_by" in runs else scores

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.analysis.summary import interval
 from focal_curvature.plotting.common import colours, panels, plain_log_ticks
+from focal_curvature.registry import label as arm_label
 
 PRODUCT = {"needs": ("runs",), "order": 150, "where": "regularised"}
 MEASURES = {"trace": "Hessian trace (nats)", "ece": "ECE (%)"}

@@ -10,9 +10,9 @@ from focal_curvature.analysis import cost, summary, tables
 from focal_curvature.products import products
 from focal_curvature.runs import CROSS_ENTROPY, Regulariser, RunSpec
 from focal_curvature.settings.training import Training
+from focal_curvature.stages import stages
 
 TRAINING = Training(epochs=1, batch_size=1, learning_rate=0.1)
-from focal_curvature.stages import stages
 
 
 def test_interval_is_students():

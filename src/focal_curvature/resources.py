@@ -143,7 +143,9 @@ def _estimate(
         held = training["batch_size"] * (runs if training["stacked"] else 1)
     else:
         samples = min(curvature["samples"] or used, images)
-        products = 2 * (curvature["probes"] + curvature["max_iterations"])  # under two losses
+        # Under two losses; both halves of a sample together are another one.
+        measurements = 2 * (1 + curvature["halves"])
+        products = measurements * (curvature["probes"] + curvature["max_iterations"])
         seconds = runs * products * (samples * _PRODUCT * work / rate + _STEP)
         held = 2 * min(curvature["chunk"], samples)
     megabytes = 1500 + 3 * images * 3 * side**2 * 4 / 1e6

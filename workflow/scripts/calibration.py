@@ -1,10 +1,11 @@
 """Score the calibration of trained models from their logits."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import job
 
-from focal_curvature.calibration import score
+from focal_curvature.calibration import fit, score
 from focal_curvature.calibration.binning import RELIABILITY
 from focal_curvature.files import sha256, write_csv, write_json
 from focal_curvature.seeds import derive_seed
@@ -30,7 +31,8 @@ def main(snakemake):
                 recalibrations=snakemake.params.recalibrations,
                 seed=derive_seed("noise floor", run.spec.seed),
             )
-            record |= result.to_dict()
+            splits = [arrays[f"{s}_{a}"] for s in ("train", "test") for a in ("logits", "labels")]
+            record |= result.to_dict() | {"fit": asdict(fit(*splits))}
             rows = list(result.reliability)
         write_csv(Path(reliability_file), rows, columns=RELIABILITY)
         record["sha256"] = {"reliability.csv": sha256(Path(reliability_file))}

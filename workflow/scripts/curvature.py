@@ -33,7 +33,9 @@ def measure_all(snakemake):
     folder, splits = Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits)
     data = tensors.load(folder, splits, device, [settings.split])
     sample = tensors.subset(data.splits[settings.split], settings.samples)
-    inputs = sample.split.images, sample.split.labels
+    parts = {"": sample.split}
+    if settings.halves:
+        parts |= dict(zip((", half 1", ", half 2"), tensors.halves(sample.split), strict=True))
     files = snakemake.output
     for run_file, *outputs in zip(
         snakemake.input.run, files.objective, files.cross_entropy, strict=True
@@ -56,10 +58,15 @@ def measure_all(snakemake):
             if run.completed:
                 if loss not in results:
                     seed = derive_seed("curvature", run.spec.model, run.spec.seed)
-                    results[loss] = measure(
-                        f"{run.spec.folder}, Hessian of {names[kind]}",
-                        (model, loss, *inputs, settings.estimate, seed),
-                    )
+                    name = f"{run.spec.folder}, Hessian of {names[kind]}"
+                    whole, *halves = [
+                        measure(
+                            name + part,
+                            (model, loss, split.images, split.labels, settings.estimate, seed),
+                        )
+                        for part, split in parts.items()
+                    ]
+                    results[loss] = whole | {"halves": halves}
                 record |= results[loss]
             record |= {
                 "weights_sha256": run.record["sha256"]["model.pt"],

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from focal_curvature.calibration import Scores
+from focal_curvature.calibration import Fit, Scores
 from focal_curvature.calibration.binning import RELIABILITY
 from focal_curvature.files import read_json, verify
 from focal_curvature.runs import RunSpec
@@ -23,6 +23,7 @@ _SCORES = [field.name for field in fields(Scores)]
 # A row has them all, or a table of diverged runs alone would lack columns that readers look for.
 MEASURED = (
     *("test_samples", "temperature", "temperature_at_bound"),
+    *(field.name for field in fields(Fit)),
     *_SCORES,
     *(f"{name}_scaled" for name in _SCORES),
     *(
@@ -63,10 +64,11 @@ def run_row(
     dict
         Scores of the test split (fractions, nats) as they are, ``_scaled`` after temperature
         scaling, ``_psi`` with focal loss's posterior map undone and with a recalibration's name
-        after that; curvatures by the loss whose
-        Hessian they are of. ``strength`` is the first parameter of a regulariser or of a loss
-        other than focal. None for what was not measured: scores and curvature of a diverged run;
-        the numbers of an estimate that failed, whose reason is there.
+        after that; the fit to the training split; curvatures by the loss whose Hessian they are
+        of, with ``_half1`` and ``_half2`` of disjoint halves of the sample where they were
+        measured. ``strength`` is the first parameter of a regulariser or of a loss other than
+        focal. None for what was not measured: scores and curvature of a diverged run; the numbers
+        of an estimate that failed, whose reason is there.
     """
     spec = RunSpec.from_dict(run["spec"])
     added = spec.objective.regulariser
@@ -91,6 +93,7 @@ def run_row(
         return row
     row["test_samples"] = calibration["samples"]
     row |= {key: calibration[key] for key in ("temperature", "temperature_at_bound")}
+    row |= calibration["fit"]
     for variant, suffix in VARIANTS.items():
         scores = calibration[variant] or {}
         row |= {f"{name}{suffix}": value for name, value in scores.items()}
@@ -102,20 +105,30 @@ def run_row(
         row[f"curvature_{loss}_reason"] = found["reason"]
         if found["status"] != "completed":
             continue
-        eigenvalue, trace = found["top_eigenvalue"], found["trace"]
-        row |= {
-            f"top_eigenvalue_{loss}": eigenvalue["estimate"],
-            f"top_eigenvalue_{loss}_residual": eigenvalue["residual"],
-            f"top_eigenvalue_{loss}_converged": eigenvalue["converged"],
-            f"trace_{loss}": trace["estimate"],
-            f"trace_{loss}_stderr": trace["stderr"],
-            f"trace_{loss}_converged": trace["converged"],
+        row |= _estimates(found, loss) | {
+            f"top_eigenvalue_{loss}_residual": found["top_eigenvalue"]["residual"],
+            f"top_eigenvalue_{loss}_converged": found["top_eigenvalue"]["converged"],
+            f"trace_{loss}_stderr": found["trace"]["stderr"],
+            f"trace_{loss}_converged": found["trace"]["converged"],
             f"curvature_{loss}_seconds": found["seconds"],
         }
-        # None where the model is one that the pass for them cannot take.
-        if found["gauss_newton"]:
-            row[f"trace_gauss_newton_{loss}"] = found["gauss_newton"]["trace"]["estimate"]
-            row[f"adaptive_sharpness_{loss}"] = found["adaptive_sharpness"]["estimate"]
+        for number, half in enumerate(found["halves"], start=1):
+            if half["status"] == "completed":
+                estimates = _estimates(half, loss)
+                row |= {f"{name}_half{number}": value for name, value in estimates.items()}
+    return row
+
+
+def _estimates(found: Mapping[str, Any], loss: str) -> dict[str, float]:
+    """Return what a measurement says of the loss's Hessian, by its column."""
+    row = {
+        f"top_eigenvalue_{loss}": found["top_eigenvalue"]["estimate"],
+        f"trace_{loss}": found["trace"]["estimate"],
+    }
+    # None where the model is one that the pass for them cannot take.
+    if found["gauss_newton"]:
+        row[f"trace_gauss_newton_{loss}"] = found["gauss_newton"]["trace"]["estimate"]
+        row[f"adaptive_sharpness_{loss}"] = found["adaptive_sharpness"]["estimate"]
     return row
 
 

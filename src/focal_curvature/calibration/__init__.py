@@ -11,6 +11,7 @@ from focal_curvature.calibration.binning import (
     reliability_table,
 )
 from focal_curvature.calibration.evaluation import Calibration, Recalibrated, score
+from focal_curvature.calibration.fit import Fit, fit
 from focal_curvature.calibration.posterior import log_psi, psi
 from focal_curvature.calibration.probabilities import log_softmax
 from focal_curvature.calibration.recalibration import Recalibration, recalibrate
@@ -19,12 +20,14 @@ from focal_curvature.calibration.temperature import Temperature, fit_temperature
 
 __all__ = [
     "Calibration",
+    "Fit",
     "Recalibrated",
     "Recalibration",
     "Scores",
     "Temperature",
     "calibration_error_debiased",
     "expected_calibration_error",
+    "fit",
     "fit_temperature",
     "log_psi",
     "log_softmax",

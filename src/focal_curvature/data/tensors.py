@@ -148,3 +148,13 @@ def subset(split: Split, size: int | None, key: str = "curvature.samples") -> Su
     digest = hashlib.sha256(split.images.cpu().numpy().tobytes())
     digest.update(split.labels.cpu().numpy().tobytes())
     return Subset(split, digest.hexdigest())
+
+
+def halves(split: Split) -> tuple[Split, Split]:
+    """Cut a split into two disjoint stratified halves, the same ones always."""
+    parts = splits.stratified(split.labels.cpu().numpy(), len(split.labels) // 2, seed=1)
+    one, other = (torch.from_numpy(part).to(split.labels.device) for part in parts)
+    return (
+        Split(split.images[one], split.labels[one]),
+        Split(split.images[other], split.labels[other]),
+    )

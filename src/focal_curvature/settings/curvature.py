@@ -28,6 +28,12 @@ class Curvature:
         choose="how many of them (a fixed stratified draw, the same for all runs; `null`: all)",
         minimum=1,
     )
+    halves: bool = option(
+        False,
+        about="whether to measure two disjoint halves of the sample as well",
+        choose="also on two disjoint halves of the sample, in columns of their own: how far they "
+        "agree over runs is the measurement's reliability. Doubles the cost",
+    )
     probes: int = option(
         50,
         about="Hutchinson probes for the trace",
@@ -79,4 +85,4 @@ class Curvature:
     def estimate(self) -> dict[str, Any]:
         """How to estimate, without on what."""
         how = asdict(self)
-        return {key: how[key] for key in how if key not in ("split", "samples")}
+        return {key: how[key] for key in how if key not in ("split", "samples", "halves")}

@@ -156,6 +156,7 @@ def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(th
         "seconds": 1.0,
         "gauss_newton": {"trace": {"estimate": 4.0}} if there else None,
         "adaptive_sharpness": {"estimate": 5.0} if there else None,
+        "halves": [],
     }
     run = {
         "run": "m/ce/seed0",
@@ -174,6 +175,7 @@ def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(th
         "after": {},
         "psi": None,
         "recalibrations": {"vector": {"at_bound": False, "scores": {"ece": 0.02}}},
+        "fit": {"logit_norm": 7.0},
     }
     row = tables.run_row(run, calibration, {"objective": found, "cross_entropy": found})
     for loss in ("objective", "cross_entropy"):
@@ -181,6 +183,14 @@ def test_a_row_has_each_losss_gauss_newton_trace_and_sharpness_where_measured(th
         names = (f"trace_gauss_newton_{loss}", f"adaptive_sharpness_{loss}")
         assert tuple(map(row.get, names)) == expected
     assert (row.pop("ece_vector"), row.pop("vector_at_bound")) == (0.02, False)
+    assert row["logit_norm"] == 7.0
+    # A half may fail where the whole does not.
+    half = {**found, "trace": scalar | {"estimate": 6.0}}
+    halved = found | {"halves": [half, {"status": "failed", "reason": "not finite"}]}
+    columns = tables.run_row(run, calibration, {"objective": halved})
+    assert columns["trace_objective"] == 3.0 and columns["trace_objective_half1"] == 6.0
+    assert columns["top_eigenvalue_objective_half1"] == 2.0
+    assert not [name for name in columns if name.endswith("half2")]
     assert list(row) == list(tables.run_row(run | {"status": "diverged"}, {}, {}))
 
 

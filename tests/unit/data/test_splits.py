@@ -119,3 +119,14 @@ def test_subset_is_fixed_stratified_and_named_by_its_content(data):
         tensors.subset(split, 51)
     with pytest.raises(ValueError, match=r"trajectory\.samples: 51 asked for"):
         tensors.subset(split, 51, "trajectory.samples")
+
+
+def test_halves_are_disjoint_and_keep_the_shares_of_the_classes():
+    labels = torch.tensor([0] * 40 + [1] * 21)
+    split = tensors.Split(torch.arange(61.0).view(61, 1, 1, 1), labels)
+    one, other = tensors.halves(split)
+    images = torch.cat([one.images, other.images]).flatten()
+    assert torch.equal(images.sort().values, torch.arange(61.0))
+    assert (len(one.labels), len(other.labels)) == (30, 31)
+    assert int((one.labels == 0).sum()) == 20
+    assert torch.equal(labels[one.images.flatten().long()], one.labels)

@@ -33,9 +33,9 @@ def measure_all(snakemake):
     folder, splits = Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits)
     data = tensors.load(folder, splits, device, [settings.split])
     sample = tensors.subset(data.splits[settings.split], settings.samples)
-    parts = {"": sample.split}
+    parts = [("", sample.split)]
     if settings.halves:
-        parts |= dict(zip((", half 1", ", half 2"), tensors.halves(sample.split), strict=True))
+        parts += zip(("half 1", "half 2"), tensors.halves(sample.split), strict=True)
     files = snakemake.output
     for run_file, *outputs in zip(
         snakemake.input.run, files.objective, files.cross_entropy, strict=True
@@ -57,14 +57,14 @@ def measure_all(snakemake):
             }
             if run.completed:
                 if loss not in results:
-                    seed = derive_seed("curvature", run.spec.model, run.spec.seed)
-                    name = f"{run.spec.folder}, Hessian of {names[kind]}"
                     whole, *halves = [
                         measure(
-                            name + part,
-                            (model, loss, split.images, split.labels, settings.estimate, seed),
+                            f"{run.spec.folder}, Hessian of {names[kind]} {part}".strip(),
+                            (model, loss, split.images, split.labels, settings.estimate),
+                            # With probes of their own, or halves would agree by these.
+                            derive_seed("curvature", run.spec.model, run.spec.seed, *part.split()),
                         )
-                        for part, split in parts.items()
+                        for part, split in parts
                     ]
                     results[loss] = whole | {"halves": halves}
                 record |= results[loss]
@@ -78,10 +78,10 @@ def measure_all(snakemake):
             write_json(Path(output), record)
 
 
-def measure(name, arguments):
+def measure(name, arguments, seed):
     """Estimate, and say so; a Hessian that is not finite is a finding, not an end of the job."""
     try:
-        result, settings = estimate_within_memory(*arguments)
+        result, settings = estimate_within_memory(*arguments, seed)
     except FloatingPointError as error:
         logging.error("%s: %s", name, error)
         return {"status": "failed", "reason": str(error)}

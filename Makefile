@@ -59,8 +59,17 @@ readme: install
 same-bits: install
 	PYTHONPATH=src $(VENV)/bin/python tools/same_bits.py
 
+# On all cores. A crash of the interpreter is its test's failure, and the others go on: by "load" or
+# "worksteal" alone, since xdist's other ways give the test that crashed to the next process.
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses logical --dist worksteal --max-worker-restart 100
+# Has a processor with AVX-512 behave as one without.
+AVX2 = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+
+# Fast ones first. What computes gradients is tested a second time with the kernels of other processors.
 test: lint
-	$(VENV)/bin/python -m pytest
+	$(PYTEST) tests/unit
+	$(AVX2) $(PYTEST) $(addprefix tests/unit/,models training regularisers curvature test_kernels.py)
+	$(PYTEST) tests/workflow tests/faults tests/gpu
 
 # On a real one-node Slurm, which it installs where it must: needs root on Debian or Ubuntu.
 test-cluster: install

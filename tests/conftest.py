@@ -1,5 +1,11 @@
+import os
+
 import pytest
 from checkout import Checkout
+
+# Tests run side by side, each on one core; whoever waits for threads beside other work waits long.
+for library in ("OMP", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

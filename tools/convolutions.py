@@ -1,0 +1,147 @@
+"""Compare every convolution of every registered model with torch's native kernels.
+
+At the shapes that the experiments use, alone and, where seeds are stacked, stacked; forward and
+both backward passes. Cases run in processes of their own, so that a crash names one. Prints a
+Markdown table of this processor's own kernels and of those that it has with AVX2
+(docs/convolutions.md)::
+
+    python tools/convolutions.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from focal_curvature import registry  # noqa: E402  found by the path above
+
+# Channels and side of the images of the data sets that the experiments use.
+IMAGES = {
+    "digits": (1, 8),
+    "fashion_mnist": (1, 28),
+    "cifar10": (3, 32),
+    "cifar10_jpeg": (3, 32),
+    "cifar100": (3, 32),
+}
+# What has a machine with AVX-512 behave as one without.
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+BATCH = 4  # images of a comparison
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model at the shape of an experiment; ``runs`` of it are stacked, or it is alone."""
+
+    model: str
+    arguments: str  # JSON
+    channels: int
+    size: int
+    runs: int = 1
+
+    def __str__(self) -> str:
+        """Name the case as the table does."""
+        arguments = "".join(f", {k} {v}" for k, v in json.loads(self.arguments).items())
+        stacked = f", {self.runs} stacked" if self.runs > 1 else ""
+        return f"{self.model}{arguments}, {self.channels} x {self.size} x {self.size}{stacked}"
+
+
+def cases() -> list[Case]:
+    """Return those of all configurations, and each other registered model with 32 x 32 images."""
+    found: dict[Case, None] = {}
+    for file in (ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))):
+        found |= dict.fromkeys(_of(yaml.safe_load(file.read_text())))
+    used = {case.model for case in found}
+    others = (Case(name, "{}", 3, 32) for name in registry.names("models") if name not in used)
+    return [*found, *others]
+
+
+def _of(config: Mapping[str, Any]) -> Iterator[Case]:
+    for model, settings in config["models"].items():
+        arguments = json.dumps((settings or {}).get("arguments", {}))
+        shape = IMAGES[config["data"]["name"]]
+        yield Case(model, arguments, *shape)
+        if config["training"].get("stacked"):
+            yield Case(model, arguments, *shape, len(config["seeds"]))
+
+
+def compare(case: Case) -> list[dict[str, Any]]:
+    """Compare all convolutions of a gradient, of a small network's second derivatives too."""
+    import torch
+    from torch.nn import functional as F
+
+    from focal_curvature.kernels import require_native_gradient
+    from focal_curvature.training.stack import Stack
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    factory = registry.resolve(registry.import_path("models", case.model))
+    arguments = json.loads(case.arguments)
+    networks = [factory(10, case.channels, case.size, **arguments) for _ in range(case.runs)]
+    networks = Stack(networks)
+    images = torch.randn(BATCH, case.runs, case.channels, case.size, case.size)
+    labels = torch.arange(BATCH).repeat(case.runs)
+    found = require_native_gradient(
+        networks.model,
+        lambda: F.cross_entropy(networks(images).flatten(0, 1), labels),
+        second=sum(p.numel() for p in networks.model.parameters()) < 1e6,
+    )
+    return [asdict(comparison) for comparison in found]
+
+
+def in_a_process(
+    several: Sequence[Case], environment: Mapping[str, str]
+) -> dict[Case, list[dict[str, Any]]]:
+    """Compare cases one after the other in another process.
+
+    Raises
+    ------
+    RuntimeError
+        If the process fails, or crashes; names the case.
+    """
+    done = subprocess.run(
+        [sys.executable, __file__, json.dumps([asdict(case) for case in several])],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    found = list(map(json.loads, done.stdout.splitlines()))
+    if done.returncode:
+        case = several[len(found)]
+        raise RuntimeError(f"{case}: exit status {done.returncode}\n{done.stderr}")
+    return dict(zip(several, found, strict=True))
+
+
+def table() -> Iterator[str]:
+    """Yield the lines of the table: the largest error of each kind of result, by case."""
+    import torch
+
+    own = torch.backends.cpu.get_cpu_capability()
+    kinds = ("output", "input", "weight", "bias")
+    yield "| model | instructions | convolutions | output | input's | weight's | bias's gradient |"
+    yield "|---|---|---|---|---|---|---|"
+    for case in cases():
+        for name, environment in ((own, {}), ("limited to AVX2", AVX2)):
+            found = in_a_process([case], environment)[case]
+            errors = {kind: [c["error"] for c in found if c["result"] == kind] for kind in kinds}
+            worst = (f"{max(errors[kind]):.1f}" if errors[kind] else "" for kind in kinds)
+            yield f"| {case} | {name} | {len(errors['output'])} | {' | '.join(worst)} |"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        for fields in json.loads(sys.argv[1]):
+            print(json.dumps(compare(Case(**fields))), flush=True)
+    else:
+        for line in table():
+            print(line, flush=True)

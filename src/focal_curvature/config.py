@@ -536,9 +536,9 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
                 place = f"{where}.{key}" + (".arguments" if kind == "models" else "")
                 lines += _misfits(place, given, *signature, 3 if kind == "models" else 0)
     if not lines:
-        found = objectives(config)
-        lines += [_too_long(objective) for objective in found if len(objective.slug) > LONGEST]
-        slugs = [objective.slug for objective in found]
+        every = objectives(config)
+        lines += [_too_long(objective) for objective in every if len(objective.slug) > LONGEST]
+        slugs = [objective.slug for objective in every]
         twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
         if twice:
             lines.append(f"objectives: {', '.join(twice)} is there twice: every objective once")
@@ -563,20 +563,20 @@ def _not_plain_steps(config: Mapping[str, Any]) -> Iterator[str]:
             ("precision", "bfloat16", "bfloat16", "float32"),
             ("compile", True, "true", "false"),
         ):
-            own = f"models.{model}." if key in settings["training"] else ""
+            place = f"models.{model}." if key in settings["training"] else ""
             if training.get(key) == value and config["regularisers"]:
-                yield f"{own}training.{key}: {spelt} does not go with regularisers: take {plain}"
+                yield f"{place}training.{key}: {spelt} does not go with regularisers: take {plain}"
 
 
 def _misfits(
     place: str, given: Iterable[str], names: list[str], needed: list[str], data: int
 ) -> list[str]:
     """Say which arguments a factory does not take or lacks; the first ``data`` are the data's."""
-    own = names[data:]
-    takes = f"it takes {', '.join(own)}" if own else "it takes none"
+    free = names[data:]
+    takes = f"it takes {', '.join(free)}" if free else "it takes none"
     lines = []
-    for name in sorted(set(given) - set(own)):
-        near = registry.unknown(name, own) if own else f"{name!r} is unknown: {takes}"
+    for name in sorted(set(given) - set(free)):
+        near = registry.unknown(name, free) if free else f"{name!r} is unknown: {takes}"
         lines.append(f"{place}.{name}: {near}")
     lines += [f"{place}.{name}: is missing: {takes}" for name in needed[data:] if name not in given]
     return lines

@@ -190,8 +190,8 @@ def fetch(
         failures.append(f"{where}: {reason}")
         print(failures[-1], file=sys.stderr)
     raise FetchError(
-        f"{archive.name} ({archive.dataset}) could be had from no source; put it into a directory "
-        f"named in the configuration or in {VARIABLE}. Tried:\n  " + "\n  ".join(failures)
+        f"{archive.name} ({archive.dataset}) is not available from any source; put it into a "
+        f"directory named in the configuration or in {VARIABLE}. Tried:\n  " + "\n  ".join(failures)
     )
 
 

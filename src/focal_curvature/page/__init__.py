@@ -207,7 +207,7 @@ def _verdicts(experiments: Sequence[Experiment]) -> Table:
 
 def _results(experiments: Sequence[Experiment]) -> Table:
     """Lay out the summaries: a row per experiment, model and objective."""
-    found = []
+    summaries = []
     for experiment in experiments:
         groups = experiment.summary.groupby(summary.CELL, sort=False, dropna=False)
         for (model, objective, gamma), group in groups:
@@ -215,15 +215,15 @@ def _results(experiments: Sequence[Experiment]) -> Table:
             texts = {heading: text for part in parts for heading, text in part.iloc[0].items()}
             means = group.set_index("metric")["mean"]
             family = experiment.families.get(objective, objective)
-            found.append((experiment.name, model, objective, gamma, family, texts, means))
+            summaries.append((experiment.name, model, objective, gamma, family, texts, means))
     metrics = {
         metric: heading
         for part in summary.PRINTED.values()
         for metric, (heading, _) in part.items()
-        if any(metric in means.index for *_, means in found)
+        if any(metric in means.index for *_, means in summaries)
     }
     rows = []
-    for name, model, objective, gamma, family, texts, means in found:
+    for name, model, objective, gamma, family, texts, means in summaries:
         focusing = Cell("–" if math.isnan(gamma) else f"{gamma:g}", gamma)
         cells = [Cell(name), Cell(model), Cell(objective), focusing]
         for metric, heading in metrics.items():
@@ -233,7 +233,7 @@ def _results(experiments: Sequence[Experiment]) -> Table:
             "gamma": NONE if math.isnan(gamma) else f"{gamma:g}",
         }
         rows.append(Row([*cells, Cell(str(texts["n"]), texts["n"])], filters))
-    gammas = sorted({f"{row[3]:g}" for row in found if not math.isnan(row[3])}, key=float)
+    gammas = sorted({f"{row[3]:g}" for row in summaries if not math.isnan(row[3])}, key=float)
     return Table(
         "results",
         ["Experiment", "Model", "Objective", "γ", *metrics.values(), "n"],
@@ -250,5 +250,5 @@ def _results(experiments: Sequence[Experiment]) -> Table:
 
 def _values(rows: Iterable[Row], key: str, order: Iterable[str] = ()) -> list[str]:
     """Return the values that occur, in the order given or of their occurrence."""
-    found = dict.fromkeys(row.filters[key] for row in rows)
-    return [value for value in order if value in found] or list(found)
+    values = dict.fromkeys(row.filters[key] for row in rows)
+    return [value for value in order if value in values] or list(values)

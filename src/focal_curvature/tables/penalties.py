@@ -66,8 +66,10 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
     for cell, group in table.groupby(keys, sort=False):
         row = dict(zip(("Model", "Objective"), cell, strict=True))
         for metric, heading in COLUMNS.items():
-            found = cells.loc[(*cell, metric)] if (*cell, metric) in cells.index else None
-            row[heading] = "-" if found is None else plus_minus(found["mean"], found["high"])
+            known = (*cell, metric) in cells.index
+            row[heading] = (
+                plus_minus(*cells.loc[(*cell, metric), ["mean", "high"]]) if known else "-"
+            )
         if (*cell, "negative") in cells.index:
             row["Negative (%)"] = f"{100 * cells.loc[(*cell, 'negative'), 'mean']:.0f}"
         completed = (group["status"] == "completed").sum()

@@ -58,8 +58,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _long(table: pd.DataFrame, keys: list[str], measures: dict[str, str]) -> pd.DataFrame:
     grouped = table.groupby(keys)
-    found = grouped.agg(measures).assign(n=grouped.size()).reset_index()
-    return found.melt([*keys, "n"], list(measures), "measure")
+    values = grouped.agg(measures).assign(n=grouped.size()).reset_index()
+    return values.melt([*keys, "n"], list(measures), "measure")
 
 
 def printed(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -67,33 +67,33 @@ def printed(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     bound = [
         {"Model": model, "γ": f"{gamma:g}", "Runs": n}
         | {
-            f"Holds, {name} (%)": f"{100 * found[case, 'holds']:.2f}"
+            f"Holds, {name} (%)": f"{100 * values[case, 'holds']:.2f}"
             for case, name in ENTROPIES.items()
         }
         | {
-            f"Largest violation, {name} (nats)": f"{found[case, 'largest_violation']:.2g}"
+            f"Largest violation, {name} (nats)": f"{values[case, 'largest_violation']:.2g}"
             for case, name in ENTROPIES.items()
         }
-        for (model, gamma), found, n in _cells(table, "bound", ["model", "gamma"])
+        for (model, gamma), values, n in _cells(table, "bound", ["model", "gamma"])
     ]
     curvature = [
         {
             **{"Model": model, "γ": f"{gamma:g}", "Runs": n},
-            "Trace over CE's": f"{found['', 'ratio']:.3f}",
-            "Negative (%)": f"{100 * found['', 'negative']:.2f}",
-            "Largest deviation from closed form": f"{found['', 'largest_deviation']:.1e}",
+            "Trace over CE's": f"{values['', 'ratio']:.3f}",
+            "Negative (%)": f"{100 * values['', 'negative']:.2f}",
+            "Largest deviation from closed form": f"{values['', 'largest_deviation']:.1e}",
         }
-        for (model, gamma), found, n in _cells(table, "logit_curvature", ["model", "gamma"])
+        for (model, gamma), values, n in _cells(table, "logit_curvature", ["model", "gamma"])
     ]
     posterior = [
         {
             **{"γ": f"{gamma:g}", "Estimate": name},
-            "T": f"{found[case, 'temperature']:.2f}" if case == "scaled" else "",
-            "Mean absolute error": f"{found[case, 'mean_absolute_error']:.4f}",
-            "KL divergence (nats)": f"{found[case, 'kullback_leibler']:.4f}",
-            "Confidence bias": f"{found[case, 'confidence_bias']:+.4f}",
+            "T": f"{values[case, 'temperature']:.2f}" if case == "scaled" else "",
+            "Mean absolute error": f"{values[case, 'mean_absolute_error']:.4f}",
+            "KL divergence (nats)": f"{values[case, 'kullback_leibler']:.4f}",
+            "Confidence bias": f"{values[case, 'confidence_bias']:+.4f}",
         }
-        for (gamma,), found, _ in _cells(table, "posterior", ["gamma"])
+        for (gamma,), values, _ in _cells(table, "posterior", ["gamma"])
         for case, name in VARIANTS.items()
     ]
     return {

@@ -52,11 +52,11 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, group in table.groupby([*KEYS, "split"], sort=False):
         model, objective, seed, same, split = key
-        found = group.set_index("measure")["r"]
+        correlations = group.set_index("measure")["r"]
         rows.append(
             {"Model": model, "Objective": objective, "Seed": seed, "ECE of": split}
             | {
-                heading: "-" if np.isnan(found[measure]) else f"{found[measure]:+.2f}"
+                heading: "-" if np.isnan(correlations[measure]) else f"{correlations[measure]:+.2f}"
                 for measure, heading in MEASURES.items()
             }
             | {"n": int(group["n"].min()), "Same weights": "yes" if same else "no"}

@@ -294,6 +294,50 @@ def table(found: list[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def printed(content: Mapping[str, Any]) -> str:
+    """Lay both tables out in Markdown."""
+    return f"{table(content['rates'])}\n{REPLICATES}\n{replication_table(content['replication'])}"
+
+
+REPLICATES = """Replication probabilities of C1's ratio, in percent, stated by the bootstrap of one experiment
+(mean) and actual: how often two independent experiments agree in the verdict on a network.
+"""
+
+
+def replication(fall: float, seeds: int, draws: int) -> dict[str, float]:
+    """Hold C1's replication probability against how often new seeds give the verdict again.
+
+    Returns
+    -------
+    dict
+        ``stated``: the mean replication probability over draws; ``actual``: the share of pairs of
+        draws that have the same verdict on a model.
+    """
+    claim = RULES["claims"]["c1_ratio"] | {"measures": ["trace"], "hessian_of": ["objective"]}
+    claim.pop("gammas_beside")
+    rules = RULES | {"claims": {"c1_ratio": claim}}
+    truth, stated, verdicts = Truth(_falling(fall)), [], []
+    for seed in range(draws):
+        row = claims.judge(experiment(truth, seeds, seed), rules, str(seed)).iloc[0]
+        stated.append(row["replication"])
+        verdicts.append(row["verdict"])
+    shares = pd.Series(verdicts).value_counts() / draws
+    actual = (draws * (shares**2).sum() - 1) / (draws - 1)
+    return {"fall": fall, "seeds": seeds, "stated": float(np.mean(stated)), "actual": float(actual)}
+
+
+def replication_table(found: list[Mapping[str, Any]]) -> str:
+    """Lay the replication probabilities out in Markdown."""
+    lines = ["| fall (log) at gamma 3 | seeds | stated | actual |", "|---|---|---|---|"]
+    for row in found:
+        numbers = [f"{100 * row[key]:.0f}" for key in ("stated", "actual")]
+        lines.append(f"| {row['fall']:g} | {row['seeds']} | {' | '.join(numbers)} |")
+    return "\n".join(lines) + "\n"
+
+
+REPLICATED = ((0.0, 10), (0.1, 10), (0.15, 10), (0.25, 10), (0.4, 5))
+
+
 def main() -> None:
     """Simulate, and write benchmarks/results/rules.json and the table of docs/rules.md."""
     parser = argparse.ArgumentParser()
@@ -310,13 +354,16 @@ def main() -> None:
                 row |= {"seeds": seeds, "draws": draws}
                 found.append(row | rates(scenario, seeds, draws, run=run))
                 print(found[-1], flush=True)
+        falls, counts = zip(*REPLICATED, strict=True)
+        again = list(pool.map(replication, falls, counts, [draws] * len(falls)))
+    content = {"rates": found, "replication": again}
     (ROOT / "benchmarks/results/rules.json").write_text(
-        json.dumps(found, indent=1) + "\n", encoding="utf-8"
+        json.dumps(content, indent=1) + "\n", encoding="utf-8"
     )
     page = ROOT / "docs/rules.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(before + BEGIN + table(found) + END + after, encoding="utf-8")
+    text = before + BEGIN + printed(content) + END + rest.partition(END)[2]
+    page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -223,8 +224,18 @@ def _draws(rules: Mapping[str, Any], models: Sequence[str], seed: int) -> Iterat
     """
     for i in range(rules["replications"]):
         generator = np.random.default_rng([seed, i])
-        fractions = {model: generator.random(10_000) for model in models}
-        yield {m: (lambda n, f=f: (f[:n] * n).astype(int)) for m, f in fractions.items()}
+        fractions = {model: generator.random((2, 10_000)) for model in models}
+        yield {m: partial(drawn_twice, f) for m, f in fractions.items()}
+
+
+def drawn_twice(fractions: np.ndarray, seeds: int) -> np.ndarray:
+    """Return positions of seeds drawn from seeds that were themselves drawn, with replacement.
+
+    The first draw stands for what the data leave open of the truth, the second for new seeds under
+    it. One draw alone takes the data's estimate for the truth, and promises too much.
+    """
+    first, second = (fractions[:, :seeds] * seeds).astype(int)
+    return first[second]
 
 
 def _omissions(tests: Sequence[Test], models: Sequence[str]) -> Iterator[dict]:

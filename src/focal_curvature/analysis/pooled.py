@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import special
 from statsmodels.stats.meta_analysis import combine_effects
 
-from focal_curvature.analysis.claims import Test, kinds, prepare
+from focal_curvature.analysis.claims import Test, drawn_twice, kinds, prepare
 from focal_curvature.analysis.evidence import (
     CONTRADICTED,
     INCONCLUSIVE,
@@ -63,7 +63,7 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> Pooled:
     """
     if len(effects) < 2:
         raise ValueError(f"{len(effects)} effects cannot be pooled: at least 2")
-    variances = np.maximum(np.square(errors), np.finfo(float).tiny)
+    variances = np.square(errors)
     found = combine_effects(np.asarray(effects, float), variances, method_re="iterated")
     mean = float(found.mean_effect_re)
     error = float(max(found.sd_eff_w_re_hksj, found.sd_eff_w_re))
@@ -120,16 +120,18 @@ def _evidence(
     """Return each network's evidence: of its seeds, of seeds drawn from them, or without one."""
     found = []
     for cell in cells:
-        fractions = None if generator is None else generator.random(10_000)
+        fractions = None if generator is None else generator.random((2, 10_000))
         own = {}
         for key, test in cell.tests.items():
             n, picks = test.data.seeds, None
             if fractions is not None:
-                picks = (fractions[:n] * n).astype(int)
+                picks = drawn_twice(fractions, n)
             elif omit is not None and omit < n:
                 picks = np.delete(np.arange(n), omit)
             evidence = test.evidence(picks, np.random.default_rng(seed))
-            if isinstance(evidence, Evidence) and evidence.parts:
+            parts = evidence.parts if isinstance(evidence, Evidence) else ()
+            # Without a spread, as where one seed is drawn throughout, there is no weight.
+            if parts and all(part.error > 0 for part in parts):
                 own[key] = evidence
         found.append(own)
     return found

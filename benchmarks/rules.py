@@ -299,8 +299,9 @@ def printed(content: Mapping[str, Any]) -> str:
     return f"{table(content['rates'])}\n{REPLICATES}\n{replication_table(content['replication'])}"
 
 
-REPLICATES = """Replication probabilities of C1's ratio, in percent, stated by the bootstrap of one experiment
-(mean) and actual: how often two independent experiments agree in the verdict on a network.
+REPLICATES = """Replication probabilities of C1's ratio in percent: stated by the bootstrap of one
+experiment (mean), and actual, how often two independent experiments agree in the verdict on a
+network.
 """
 
 

@@ -23,7 +23,7 @@ from jsonschema.exceptions import ValidationError
 from focal_curvature import registry
 from focal_curvature.data import names as dataset_names
 from focal_curvature.data import side as side_of
-from focal_curvature.runs import Objective, expand, objectives
+from focal_curvature.runs import Objective, combinations, expand, objectives, variants
 from focal_curvature.settings import NAME, option, read
 from focal_curvature.settings import schema as schema_of
 from focal_curvature.settings.calibration import Calibration
@@ -89,6 +89,29 @@ class Model:
     )
 
 
+_VARIED_DATA = ("train", "label_noise", "split_seed")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Models trained otherwise, or on other data; each is a model of its own."""
+
+    training: dict[str, Any] = option(
+        {},
+        about="training settings that differ, each a value or a list of them",
+        choose="settings of `training` that differ, each a value or a list of them",
+    )
+    data: dict[str, Any] = option(
+        {},
+        about="what differs in the training data, each a value or a list of them",
+        choose="`train`, `label_noise` and `split_seed`, each a value or a list of them. With "
+        "another number of training images or other labels, the test images stay as they are",
+    )
+    models: list[str] | None = option(
+        None, about="which models, or null for all", choose="which models; `null`: all", minItems=1
+    )
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One file is one complete experiment. `focal_curvature.stages` has more keys."""
@@ -127,12 +150,24 @@ class Experiment:
     training: Training = option(about="how runs are trained")
     regularisers: dict[str, dict[str, Any]] = option(
         {},
-        about="what is added to cross-entropy, each with a list of values for every parameter",
-        choose="left out: none. What is added to cross-entropy, each an objective of its own "
+        about="what is added to losses, each with a list of values for every parameter",
+        choose="left out: none. What is added to losses, each an objective of its own "
         "(files of `src/focal_curvature/regularisers/`), with a list of values as for losses; or "
-        "your own, with a `factory`. Zero is not allowed: that is the plain run, gamma 0. Optional "
-        "parameters that are set become part of the run's name",
+        "your own, with a `factory`. Zero is not allowed: that is the plain run. Optional "
+        "parameters that are set become part of the run's name. `objectives` says to which losses "
+        "it is added, by their folders' names, as `[ce, focal-3]`; left out: to cross-entropy",
         propertyNames=_KEYS,
+    )
+    variants: dict[str, Variant] = option(
+        {},
+        about="models trained otherwise, or on other data, by name",
+        choose="left out: none. Other ways of training the same models, each crossed with all "
+        "objectives and seeds: `adam: {training: {optimizer: adam, learning_rate: 0.001}}` makes "
+        "`lenet-adam` beside `lenet`, and a list of values makes one of each: `epochs: {training: "
+        "{epochs: [3, 5]}}` makes `lenet-epochs-3` and `lenet-epochs-5`. The same seed starts all "
+        "of them from the same weights. With:",
+        propertyNames=_KEYS,
+        additionalProperties=schema_of(Variant),
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = option(
         "auto",
@@ -166,13 +201,16 @@ class Experiment:
 def schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a configuration; not to be changed."""
     rule = schema_of(Experiment)
-    for section, kind in (("objectives", "losses"), ("regularisers", "regularisers")):
+    for section, kind, more in (
+        ("objectives", "losses", {}),
+        ("regularisers", "regularisers", _ADDED_TO),
+    ):
         rule["properties"][section] |= {
             "properties": {
-                name: _parameters(about.get("parameters", {}))
+                name: _parameters(about.get("parameters", {}), more)
                 for name, about in registry.about(kind).items()
             },
-            "additionalProperties": _parameters({}),
+            "additionalProperties": _parameters({}, more),
         }
     for name, stage in stages().items():
         about = (stage.settings.__doc__ or "").partition("\n")[0].rstrip(".")
@@ -185,7 +223,18 @@ def schema() -> dict[str, Any]:
     return rule
 
 
-def _parameters(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+_ADDED_TO = {
+    "objectives": {
+        "type": "array",
+        "items": {"type": "string"},
+        "minItems": 1,
+        "uniqueItems": True,
+        "description": "losses that it is added to, by their folders' names, such as focal-3",
+    }
+}
+
+
+def _parameters(known: Mapping[str, Mapping[str, Any]], more: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a loss's or regulariser's parameters: lists of values."""
     return {
         "type": "object",
@@ -196,6 +245,7 @@ def _parameters(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
                 "description": "import path of a factory of your own, package.module:factory",
             }
         }
+        | more
         | {name: _values(dict(limits)) for name, limits in known.items()},
         "additionalProperties": _values({}),
     }
@@ -208,6 +258,7 @@ def _values(limits: dict[str, Any]) -> dict[str, Any]:
     return rule | ({"choose": choose} if choose else {})
 
 
+RESERVED = {"factory", "objectives"}  # keys of a loss or regulariser that are no parameters
 LONGEST = 200  # characters of an objective's folder; file systems take 255 bytes
 
 
@@ -242,14 +293,10 @@ def load(config: Mapping[str, Any]) -> dict[str, Any]:
     problems += [line for error in _errors(config, schema()) for line in _lines(error)]
     if not problems:
         full = complete(config)
-        partial = schema_of(Training) | {"required": []}
-        problems += [
-            f"models.{model}.training.{line}"
-            for model, settings in full["models"].items()
-            for error in _errors(settings["training"], partial)
-            for line in _lines(error)
-        ]
-        problems += _inconsistent(full)
+        problems += dict.fromkeys(_overrides(full))
+        problems = problems or _inconsistent(full)
+        full["models"] = full["models"] if problems else variants(full)
+        problems = problems or _inconsistent(full)
         problems = problems or _stages(full)
     if problems:
         raise ConfigError("\n".join(problems))
@@ -264,7 +311,7 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
             grid |= {
                 key: [value]
                 for key, value in grid.items()
-                if key != "factory" and not isinstance(value, list)
+                if key not in ("factory", "objectives") and not isinstance(value, list)
             }
     return full
 
@@ -500,6 +547,13 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         for key, split, samples in wanted
         if samples is not None and data[split] is not None and samples > data[split]
     ]
+    lines += [
+        f"{key}: {samples} is more than {model} is trained on: at most {most}"
+        for model, settings in config["models"].items()
+        if (most := settings.get("data", {}).get("train"))
+        for key, split, samples in wanted
+        if split == "train" and samples is not None and samples > most
+    ]
     stacks = {"training": config["training"]} | {
         f"models.{model}.training": settings["training"]
         for model, settings in config["models"].items()
@@ -532,17 +586,41 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
                     f"{data['name']} has"
                 )
             if signature:
-                given = settings["arguments"] if kind == "models" else settings.keys() - {"factory"}
+                given = settings["arguments"] if kind == "models" else settings.keys() - RESERVED
                 place = f"{where}.{key}" + (".arguments" if kind == "models" else "")
                 lines += _misfits(place, given, *signature, 3 if kind == "models" else 0)
     if not lines:
-        every = objectives(config)
+        try:
+            every = objectives(config)
+        except ValueError as error:
+            return [str(error)]
         lines += [_too_long(objective) for objective in every if len(objective.slug) > LONGEST]
         slugs = [objective.slug for objective in every]
         twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
         if twice:
             lines.append(f"objectives: {', '.join(twice)} is there twice: every objective once")
     return lines
+
+
+def _overrides(config: Mapping[str, Any]) -> Iterator[str]:
+    """Check what models and variants change in the settings of training and data."""
+    training = schema_of(Training) | {"required": []}
+    known = schema_of(Data)["properties"]
+    data = schema_of(Data) | {"required": [], "properties": {k: known[k] for k in _VARIED_DATA}}
+    data["dependentRequired"] = {}
+    parts = [
+        (f"models.{model}", settings["training"], {})
+        for model, settings in config["models"].items()
+    ]
+    for name, variant in config["variants"].items():
+        parts += [(f"variants.{name}", *rest) for _, *rest in combinations(name, variant)]
+        for model in variant["models"] or ():
+            if model not in config["models"]:
+                yield f"variants.{name}.models: {registry.unknown(model, config['models'])}"
+    for place, *values in parts:
+        for part, rule, value in zip(("training", "data"), (training, data), values, strict=True):
+            for error in _errors(value, rule):
+                yield from (f"{place}.{part}.{line}" for line in _lines(error))
 
 
 def _stages(config: Mapping[str, Any]) -> list[str]:

@@ -29,7 +29,7 @@ FORMATS = ("csv", "md", "tex")
 FOLDERS = {"tables": "tables", "figures": "plotting"}
 WHERE = {
     "regularised": lambda runs: any(run.objective.regulariser for run in runs),
-    "not focal alone": lambda runs: any(run.objective.gamma is None for run in runs),
+    "not focal alone": lambda runs: any(not run.objective.is_focal for run in runs),
 }
 
 

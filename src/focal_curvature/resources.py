@@ -131,7 +131,8 @@ def _estimate(
     images, side = size(data["name"]) or _OTHER_DATA
     side = data["size"] or side
     training = config["training"] | config["models"][model]["training"]
-    work = about("models").get(model, {}).get("cost", _UNKNOWN_COST) * 1e6 * (side / 32) ** 2
+    name = config["models"][model].get("architecture", model)
+    work = about("models").get(name, {}).get("cost", _UNKNOWN_COST) * 1e6 * (side / 32) ** 2
     rate = _GPU if gpu else _CPU_THREAD * config["threads"]
     used = data["train"] or images
     if stage == "train":

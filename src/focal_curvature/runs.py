@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -14,8 +14,8 @@ from focal_curvature.settings.training import Training
 
 def number_text(value: float | str) -> str:
     """Write a number in one way only: 1.0 and 1 are "1", 5e-4 is "0.0005"; text stays as it is."""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | bool):
+        return str(value).lower() if isinstance(value, bool) else value
     return f"{Decimal(str(value)).normalize():f}"
 
 
@@ -60,7 +60,7 @@ class Objective:
 
     @property
     def slug(self) -> str:
-        """Name in paths: ``ce``, ``focal-2``, ``mine-alpha0.1-beta2``, ``ce-sam-0.05``."""
+        """Name in paths: ``ce``, ``focal-2``, ``mine-alpha0.1-beta2``, ``focal-3-sam-0.05``."""
         if self.regulariser:
             added = _label(self.regulariser.name, self.regulariser.parameters)
             return f"{self.base.slug}-{added}"
@@ -78,14 +78,23 @@ class Objective:
 
     @property
     def gamma(self) -> float | None:
-        """The focusing parameter of the focal family, else None."""
-        focal = self.name == "focal" and not self.regulariser
-        return self.parameters.get("gamma") if focal else None
+        """The focusing parameter of a focal loss, regularised or not; of other losses None."""
+        return self.parameters.get("gamma") if self.name == "focal" else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a loss alone."""
+        return self.regulariser is None
+
+    @property
+    def is_focal(self) -> bool:
+        """Whether it is a focal loss alone; cross-entropy is one, at gamma zero."""
+        return self.is_plain and self.gamma is not None
 
     @property
     def is_cross_entropy(self) -> bool:
-        """Whether this is plain cross-entropy, which is focal loss at gamma zero."""
-        return self.gamma == 0
+        """Whether it is cross-entropy alone."""
+        return self.is_plain and self.gamma == 0
 
     @property
     def strength(self) -> float | None:
@@ -119,6 +128,13 @@ class RunSpec:
         Index of the repetition.
     training : Training
         Settings of the training loop, the model's own overrides applied.
+    architecture : str
+        Name in the configuration of what the model is a variant of, or its own.
+    variant : str or None
+        What it differs by.
+    data : dict
+        What decides its training data where that differs from the experiment's splits: the numbers
+        of images ``train``, ``validation`` and ``test``, ``split_seed`` and ``label_noise``.
     """
 
     dataset: str
@@ -128,6 +144,9 @@ class RunSpec:
     objective: Objective
     seed: int
     training: Training
+    architecture: str = ""
+    variant: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -151,13 +170,29 @@ class RunSpec:
 def objectives(config: Mapping[str, Any]) -> list[Objective]:
     """Expand the ``objectives`` and ``regularisers`` of a configuration: products of their lists.
 
-    A regulariser is an objective of its own, with cross-entropy as its loss.
+    A regularised loss is an objective of its own.
+
+    Raises
+    ------
+    ValueError
+        If a regulariser is for a loss that there is not.
     """
-    losses = _grid("losses", config["objectives"])
-    added = _grid("regularisers", config.get("regularisers", {}))
-    return [Objective(*loss) for loss in losses] + [
-        replace(CROSS_ENTROPY, regulariser=Regulariser(*regulariser)) for regulariser in added
-    ]
+    losses = [Objective(*loss) for loss in _grid("losses", config["objectives"])]
+    bases = {objective.slug: objective for objective in [CROSS_ENTROPY, *losses]}
+    regularised = []
+    for name, grid in config.get("regularisers", {}).items():
+        wanted = grid.get("objectives", [CROSS_ENTROPY.slug])
+        for slug in wanted:
+            if slug not in bases:
+                place = f"regularisers.{name}.objectives"
+                raise ValueError(f"{place}: {registry.unknown(slug, bases)}")
+        parameters = {key: value for key, value in grid.items() if key != "objectives"}
+        regularised += [
+            replace(bases[slug], regulariser=Regulariser(*regulariser))
+            for slug in wanted
+            for regulariser in _grid("regularisers", {name: parameters})
+        ]
+    return losses + regularised
 
 
 def _grid(
@@ -170,6 +205,55 @@ def _grid(
         lists = [value if isinstance(value, list) else [value] for value in grid.values()]
         for values in itertools.product(*lists):
             yield name, factory, dict(zip(grid, values, strict=True))
+
+
+def _own_data(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides a run's training data, if that is not what the splits alone say."""
+    if not changes and not data.get("label_noise"):
+        return {}
+    keys = ("train", "validation", "test", "split_seed", "label_noise")
+    return {key: (data | changes)[key] for key in keys}
+
+
+def variants(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a configuration's models with their variants, each a model of its own.
+
+    A variant whose settings have lists stands for all combinations of their values.
+    """
+    models = dict(config["models"])
+    for name, variant in config["variants"].items():
+        for label, training, data in combinations(name, variant):
+            for model in variant["models"] or config["models"]:
+                base = config["models"][model]
+                models[f"{model}-{label}"] = base | {
+                    "factory": base["factory"] or model,
+                    "training": base["training"] | training,
+                    "data": data,
+                    "architecture": model,
+                    "variant": label,
+                }
+    return models
+
+
+def combinations(
+    name: str, variant: Mapping[str, Any]
+) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Yield label, training and data of each combination of a variant's values."""
+    places = [(part, key) for part in ("training", "data") for key in variant[part]]
+    # The milestones of a schedule are a list by themselves.
+    listed = [key != "milestones" and isinstance(variant[part][key], list) for part, key in places]
+    grids = [
+        variant[part][key] if many else [variant[part][key]]
+        for (part, key), many in zip(places, listed, strict=True)
+    ]
+    for values in itertools.product(*grids):
+        found: dict[str, dict[str, Any]] = {"training": {}, "data": {}}
+        for (part, key), value in zip(places, values, strict=True):
+            found[part][key] = value
+        varied = {
+            key: found[part][key] for (part, key), many in zip(places, listed, strict=True) if many
+        }
+        yield _label(name, varied), found["training"], found["data"]
 
 
 def expand(config: Mapping[str, Any]) -> list[RunSpec]:
@@ -189,6 +273,9 @@ def expand(config: Mapping[str, Any]) -> list[RunSpec]:
             objective=objective,
             seed=seed,
             training=training(settings, objective),
+            architecture=settings.get("architecture", model),
+            variant=settings.get("variant"),
+            data=_own_data(config["data"], settings.get("data", {})),
         )
         for model, settings in config["models"].items()
         for objective in objectives(config)

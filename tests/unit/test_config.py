@@ -59,6 +59,36 @@ def test_a_number_has_one_spelling():
 
 # key to set (None deletes) -> words that the message must hold
 MISTAKES = {
+    "penalty on a loss that there is not": (
+        "regularisers.gauss_newton_trace.objectives",
+        ["focal-7"],
+        ["regularisers.gauss_newton_trace.objectives", "'focal-7' is unknown"],
+    ),
+    "variant's setting": (
+        "variants",
+        {"long": {"training": {"epoch": [3, 5]}}},
+        ["variants.long.training.epoch", "did you mean epochs"],
+    ),
+    "variant's value": (
+        "variants",
+        {"noise": {"data": {"label_noise": [0.1, 1.5]}}},
+        ["variants.noise.data.label_noise", "1.5", "at most 1"],
+    ),
+    "variant of other data": (
+        "variants",
+        {"noise": {"data": {"test": 100}}},
+        ["variants.noise.data.test", "label_noise"],
+    ),
+    "variant of no model": (
+        "variants",
+        {"short": {"training": {"epochs": 3}, "models": ["lennet"]}},
+        ["variants.short.models", "'lennet' is unknown"],
+    ),
+    "more samples than a variant has": (
+        "variants",
+        {"few": {"data": {"train": 20}}},
+        ["trajectory.samples", "at most 20"],
+    ),
     "theory of another seed": ("theory.seeds", [9], ["theory.seeds", "9", "not in seeds"]),
     "theory without focal runs": ("objectives.focal.gamma", [0], ["theory", "value above 0"]),
     "controls of another seed": ("controls.seeds", [9], ["controls.seeds", "9", "not in seeds"]),
@@ -70,7 +100,7 @@ MISTAKES = {
     "controls of a run without gamma": (
         "controls.objectives",
         ["hessian_trace"],
-        ["controls.objectives", "ce-hessian_trace-0.001", "no gamma"],
+        ["controls.objectives", "ce-hessian_trace-0.001", "not focal loss alone"],
     ),
     "factor zero": ("controls.factors", [0], ["controls.factors[0]", "more than 0"]),
     "unknown key": ("trainings", {}, ["trainings", "did you mean training"]),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from focal_curvature.runs import CROSS_ENTROPY, RunSpec, expand, number_text
+from focal_curvature.runs import CROSS_ENTROPY, RunSpec, expand, number_text, variants
 from focal_curvature.seeds import derive_seed
 
 
@@ -57,14 +57,85 @@ def test_a_regulariser_is_an_arm_of_its_own_on_cross_entropy(config):
         "ce": (0, None),
         "focal-2": (2, None),
         "label_smoothing-0.05": (None, 0.05),
-        "ce-hessian_trace-0.01": (None, 0.01),
-        "ce-hessian_trace-0.001": (None, 0.001),
-        "ce-sam-0.05": (None, 0.05),
-        "ce-gauss_newton_trace-probes2-strength0.1": (None, 0.1),
-    } | {"ce-mine-3": (None, 3)}
+        "ce-hessian_trace-0.01": (0, 0.01),
+        "ce-hessian_trace-0.001": (0, 0.001),
+        "ce-sam-0.05": (0, 0.05),
+        "ce-gauss_newton_trace-probes2-strength0.1": (0, 0.1),
+    } | {"ce-mine-3": (0, 3)}
     arm = arms["ce-sam-0.05"]
     assert (arm.base, arm.is_cross_entropy) == (CROSS_ENTROPY, False)
     for run in expand(config):
+        assert RunSpec.from_dict(json.loads(json.dumps(run.to_dict()))) == run
+
+
+def test_a_regulariser_is_added_to_the_losses_that_it_names(config):
+    config["objectives"] = {"focal": {"gamma": [0, 3]}, "brier": {}}
+    config["regularisers"] = {
+        "gauss_newton_trace": {"strength": [0.001, 0.01], "objectives": ["ce", "focal-3", "brier"]},
+        "sam": {"radius": [0.1], "objectives": ["focal-3"]},
+    }
+    arms = {run.objective.slug: run.objective for run in expand(config)}
+    assert list(arms) == [
+        *("ce", "focal-3", "brier"),
+        *(
+            f"{base}-gauss_newton_trace-{strength}"
+            for base in ("ce", "focal-3", "brier")
+            for strength in ("0.001", "0.01")
+        ),
+        "focal-3-sam-0.1",
+    ]
+    both = arms["focal-3-gauss_newton_trace-0.001"]
+    assert (both.gamma, both.strength, both.base) == (3, 0.001, arms["focal-3"])
+    assert [slug for slug, arm in arms.items() if arm.is_focal] == ["ce", "focal-3"]
+    assert [slug for slug, arm in arms.items() if arm.is_plain] == ["ce", "focal-3", "brier"]
+    assert [slug for slug, arm in arms.items() if arm.is_cross_entropy] == ["ce"]
+    config["regularisers"]["sam"]["objectives"] = ["focal-2"]
+    with pytest.raises(ValueError, match=r"regularisers\.sam\.objectives: 'focal-2' is unknown"):
+        expand(config)
+
+
+def test_a_variant_is_a_model_of_its_own_with_the_same_start():
+    config = {
+        "data": {"name": "d", "train": 400, "validation": 50, "test": None, "split_seed": 1},
+        "objectives": {"focal": {"gamma": [0]}},
+        "seeds": [4],
+        "training": {"epochs": 30, "batch_size": 8, "learning_rate": 0.1},
+        "models": {
+            "mlp": {"factory": None, "arguments": {}, "training": {"epochs": 9}},
+            "lenet": {"factory": None, "arguments": {}, "training": {}},
+        },
+        "variants": {
+            "adam": {
+                "training": {"optimizer": "adam", "learning_rate": 0.001, "milestones": [2, 3]},
+                "data": {},
+                "models": ["lenet"],
+            },
+            "epochs": {"training": {"epochs": [3, 5]}, "data": {}, "models": None},
+            "less": {
+                "training": {},
+                "data": {"train": [100], "label_noise": [0, 0.2]},
+                "models": ["mlp"],
+            },
+        },
+    }
+    config["data"]["label_noise"] = 0
+    runs = {run.model: run for run in expand(config | {"models": variants(config)})}
+    noise = [f"mlp-less-label_noise{share}-train100" for share in ("0", "0.2")]
+    epochs = [f"{model}-epochs-{count}" for count in (3, 5) for model in ("mlp", "lenet")]
+    assert list(runs) == ["mlp", "lenet", "lenet-adam", *epochs, *noise]
+    assert runs["mlp-epochs-5"].folder == "mlp-epochs-5/ce/seed4"
+    assert [runs[m].training["epochs"] for m in ("mlp", *epochs)] == [9, 3, 3, 5, 5]
+    assert runs["lenet-adam"].training["milestones"] == [2, 3]
+    assert (runs["lenet-adam"].training["optimizer"], runs["lenet-adam"].data) == ("adam", {})
+    assert runs[noise[1]].data == {
+        **{"train": 100, "validation": 50, "test": None},
+        **{"split_seed": 1, "label_noise": 0.2},
+    }
+    told = [(run.architecture, run.variant) for run in runs.values()]
+    assert told[:3] == [("mlp", None), ("lenet", None), ("lenet", "adam")]
+    # What the initial weights are drawn by.
+    assert runs["mlp-epochs-3"].model_factory == runs["mlp"].model_factory
+    for run in runs.values():
         assert RunSpec.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
 

@@ -31,7 +31,8 @@ def measure_all(snakemake):
     deterministic(snakemake.threads)
     device = choose_device(snakemake.config["device"])
     folder, splits = Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits)
-    data = tensors.load(folder, splits, device, [settings.split])
+    changes = TrainedRun(Path(snakemake.input.run[0]).parent).spec.data  # a model's are all alike
+    data = tensors.load(folder, splits, device, [settings.split], changes)
     sample = tensors.subset(data.splits[settings.split], settings.samples)
     parts = [("", sample.split)]
     if settings.halves:

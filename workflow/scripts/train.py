@@ -36,10 +36,9 @@ def main(snakemake):
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
     deterministic(snakemake.threads)
     device = choose_device(snakemake.config["device"])
-    data = tensors.load(
-        Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits), device
-    )
     specs = [RunSpec.from_dict(spec) for spec in snakemake.params.specs]
+    folder, splits = Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits)
+    data = tensors.load(folder, splits, device, changes=specs[0].data)
     made = snakemake.output
     files = [
         [Path(file) for file in row]

@@ -77,8 +77,11 @@ def run_row(
         "decided_by": decided_by(run["spec"], run["inputs_sha256"]),
         "dataset": spec.dataset,
         "model": spec.model,
+        "architecture": spec.architecture,
+        "variant": spec.variant,
         "objective": spec.objective.slug,
-        "loss": "cross_entropy" if added else spec.objective.name,
+        "is_plain": spec.objective.is_plain,
+        "loss": "cross_entropy" if added and not spec.objective.gamma else spec.objective.name,
         "regulariser": added.name if added else None,
         "gamma": spec.objective.gamma,
         "strength": spec.objective.strength,
@@ -157,10 +160,19 @@ def read_all(files: Iterable[Path | str]) -> pd.DataFrame:
 
 
 def reliability(files: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:
-    """Gather the per-bin tables of runs, each given as its row of the run table and its file."""
+    """Gather the per-bin tables of runs, each given as its row of the run table and its file.
+
+    ``gamma`` is that of a focal loss alone.
+    """
     keys = ("model", "objective", "gamma", "seed")
     return pd.concat(
-        [pd.read_csv(file).assign(**{key: row[key] for key in keys}) for row, file in files],
+        [
+            pd.read_csv(file).assign(
+                **{key: row[key] for key in keys if key != "gamma"},
+                gamma=None if row["regulariser"] else row["gamma"],
+            )
+            for row, file in files
+        ],
         ignore_index=True,
     )[[*keys, *RELIABILITY]]
 

@@ -103,6 +103,33 @@ def split(
     return splits
 
 
+def with_noise(
+    labels: NDArray[np.int64], places: Indices, share: float, seed: int, classes: int
+) -> NDArray[np.int64]:
+    """Return labels (N,) of which some at ``places`` are another class, each as likely.
+
+    Parameters
+    ----------
+    labels : ndarray
+        Shape (N,), int64, from 0 to ``classes`` - 1; it stays as it is.
+    places : ndarray
+        Where labels may change, int64, shape (M,).
+    share : float
+        Of ``places``, rounded to whole labels, 0 to 1.
+    seed : int
+        Of the draw. A larger share changes the same labels, and more.
+    classes : int
+        At least 2.
+    """
+    generator = np.random.default_rng([seed, 3])  # the splits are drawn with seed, seed + 1, ...
+    order = generator.permutation(len(places))
+    shift = generator.integers(1, classes, len(places))
+    changed = order[: round(share * len(places))]
+    noisy = labels.copy()
+    noisy[places[changed]] = (labels[places[changed]] + shift[changed]) % classes
+    return noisy
+
+
 def write(file: Path, splits: dict[str, Indices]) -> None:
     """Write the indices of every split and their checksum to one JSON file."""
     indices = {name: splits[name].tolist() for name in SPLITS}

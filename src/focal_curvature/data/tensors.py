@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,6 +58,7 @@ def load(
     splits_file: Path,
     device: torch.device,
     names: Collection[str] = splits.SPLITS,
+    changes: Mapping[str, Any] | None = None,
 ) -> Tensors:
     """Load splits, normalised by the training split's mean and standard deviation per channel.
 
@@ -66,6 +68,8 @@ def load(
     device : torch.device
     names : collection of str
         Which splits; the others take no memory.
+    changes : mapping, optional
+        Of a run whose data are others than the file's: `focal_curvature.runs.RunSpec.data`.
 
     Raises
     ------
@@ -75,7 +79,12 @@ def load(
         If memory runs out.
     """
     dataset = arrays.read(dataset_folder)
-    indices = splits.read(splits_file)
+    indices, labels = splits.read(splits_file), dataset.labels
+    if changes:
+        sizes = {name: changes[name] for name in splits.SPLITS}
+        indices = splits.split(dataset, **sizes, seed=changes["split_seed"])
+        noise = (indices["train"], changes["label_noise"], changes["split_seed"])
+        labels = splits.with_noise(labels, *noise, len(dataset.classes))
     train = dataset.images[indices["train"]]
     channels = dataset.images.shape[1]
     moments = [_moments(train[:, c], dataset.scale) for c in range(channels)]
@@ -97,8 +106,8 @@ def load(
             images = torch.from_numpy(raw).to(device).float().div_(dataset.scale)
             for c in range(channels):
                 images[:, c].sub_(mean[c]).div_(std[c])
-            labels = torch.from_numpy(dataset.labels[indices[name]]).to(device)
-            loaded[name] = Split(images, labels)
+            targets = torch.from_numpy(labels[indices[name]]).to(device)
+            loaded[name] = Split(images, targets)
     return Tensors(loaded, len(dataset.classes), channels, dataset.images.shape[2], mean, std)
 
 

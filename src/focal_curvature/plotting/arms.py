@@ -18,7 +18,13 @@ from focal_curvature.plotting.common import (
 from focal_curvature.registry import label as arm_label
 
 PRODUCT = {"needs": ("runs",), "order": 160, "where": "not focal alone"}
-MARKERS = {"focal": "o", "cross-entropy": "*", "penalty": "^", "other loss": "s"}
+MARKERS = {
+    "focal": "o",
+    "cross-entropy": "*",
+    "penalty": "^",
+    "penalised loss": "v",
+    "other loss": "s",
+}
 JOINED = ("focal", "penalty")  # with cross-entropy, which is their gamma or strength of zero
 
 
@@ -34,9 +40,12 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     runs = tables["runs"][tables["runs"]["status"] == "completed"]
     family = pd.Series("other loss", index=runs.index)
     family[runs["gamma"].notna()] = "focal"
-    family[runs["regulariser"].notna()] = "penalty"
-    family[runs["gamma"] == 0] = "cross-entropy"
+    family[(runs["gamma"] == 0) & runs["regulariser"].isna()] = "cross-entropy"
+    family[runs["regulariser"].notna()] = "penalised loss"
+    family[runs["regulariser"].notna() & (runs["loss"] == "cross_entropy")] = "penalty"
     name = runs["regulariser"].where(family == "penalty", runs["loss"])
+    both = runs["regulariser"] + " and " + runs["loss"] + runs["gamma"].map(" {:g}".format)
+    name = name.mask(family == "penalised loss", both)
     common = runs[["model", "objective", "gamma", "seed", "ece", "noise_floor_95"]].assign(
         family=family, name=name.mask(family == "cross-entropy", "cross-entropy")
     )

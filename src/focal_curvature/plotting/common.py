@@ -23,7 +23,8 @@ LOSS_LABELS = {"objective": "training objective", "cross_entropy": "cross-entrop
 
 def focal_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Select the completed runs of the focal family (gamma 0 is cross-entropy)."""
-    return runs[(runs["status"] == "completed") & runs["gamma"].notna()]
+    focal = runs["gamma"].notna() & runs["regulariser"].isna()
+    return runs[(runs["status"] == "completed") & focal]
 
 
 def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:

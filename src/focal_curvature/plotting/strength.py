@@ -27,10 +27,11 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         cross-entropy (nats), ece and its noise_floor (fractions).
     """
     runs = tables["runs"]
-    plain = runs["gamma"] == 0
-    chosen = runs[(runs["status"] == "completed") & (plain | runs["regulariser"].notna())]
+    plain = (runs["gamma"] == 0) & runs["regulariser"].isna()
+    penalised = runs["regulariser"].notna() & (runs["loss"] == "cross_entropy")
+    chosen = runs[(runs["status"] == "completed") & (plain | penalised)]
     return chosen.assign(
-        arm=chosen["regulariser"].where(chosen["gamma"] != 0, PLAIN),
+        arm=chosen["regulariser"].fillna(PLAIN),
         trace=chosen["trace_cross_entropy"],
     )[["model", "arm", "strength", "seed", "trace", "ece", "noise_floor"]]
 

@@ -79,6 +79,14 @@ class Data:
         "The floor of ECE falls as 1/sqrt(test images)",
         minimum=1,
     )
+    label_noise: float = option(
+        0,
+        about="share of the training labels that are replaced by another class",
+        choose="share of the training labels (drawn by `split_seed`) that are replaced by another "
+        "class; validation and test labels stay as they are",
+        minimum=0,
+        maximum=1,
+    )
     split_seed: int = option(
         0,
         about="seed of the stratified split",

@@ -37,9 +37,9 @@ class StageSettings(Selection):
             lines.append("objectives: no run is both of these and of the seeds given")
         if self.FOCAL:
             others = dict.fromkeys(
-                run.objective.slug for run in self.select(runs) if run.objective.gamma is None
+                run.objective.slug for run in self.select(runs) if not run.objective.is_focal
             )
-            lines += [f"objectives: {slug} is not focal loss: it has no gamma" for slug in others]
+            lines += [f"objectives: {slug} is not focal loss alone" for slug in others]
         yield from lines
 
     def measurements(self, curvature: Curvature) -> float:

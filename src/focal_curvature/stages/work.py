@@ -45,7 +45,8 @@ class Work:
     @cached_property
     def data(self) -> Tensors:
         """All splits."""
-        return tensors.load(self.dataset, self.splits, self.device)
+        changes = self.runs[0].spec.data  # a model's runs are all alike
+        return tensors.load(self.dataset, self.splits, self.device, changes=changes)
 
     def sample(self, size: int | None, key: str) -> Split:
         """Return the images that curvature is measured on; ``key`` says where the size is from."""

@@ -109,6 +109,9 @@ def test_values_have_two_digits_of_their_uncertainty(mean, half, text):
     assert summary.plus_minus(mean, mean + half) == text
 
 
+TRAINING = Training(epochs=1, batch_size=8, learning_rate=0.1)
+
+
 def test_a_diverged_run_is_a_row_with_its_reason():
     run = {
         "run": "m/ce/seed0",
@@ -142,7 +145,12 @@ def test_a_penalised_run_is_no_focal_run():
     }
     row = tables.run_row(run, {}, {})
     assert (row["loss"], row["regulariser"]) == ("cross_entropy", "hessian_trace")
-    assert (row["gamma"], row["strength"]) == (None, 0.01)
+    assert (row["gamma"], row["strength"], row["is_plain"]) == (0, 0.01, False)
+    # On another loss than cross-entropy, its name and gamma tell the cell.
+    both = replace(objective, parameters={"gamma": 3})
+    run["spec"] = RunSpec("digits", "m", "own:m", {}, both, 0, TRAINING).to_dict()
+    row = tables.run_row(run, {}, {})
+    assert (row["loss"], row["gamma"], row["regulariser"]) == ("focal", 3, "hessian_trace")
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -110,6 +110,52 @@ def test_one_split_alone_is_what_it_is_among_all(data, digits_folder, splits_fil
     assert torch.equal(alone.splits["test"].labels, data.splits["test"].labels)
 
 
+CHANGES = {
+    **{"train": 30, "validation": 50, "test": 50, "split_seed": 0},
+    "label_noise": 0.0,
+}
+
+
+def changed(digits_folder, splits_file, **changes):
+    where = (digits_folder, splits_file, torch.device("cpu"))
+    return tensors.load(*where, changes=CHANGES | changes).splits
+
+
+def test_noise_is_on_the_share_of_the_training_labels_asked_for(data, digits_folder, splits_file):
+    clean, some, more = (
+        changed(digits_folder, splits_file, label_noise=share) for share in (0.0, 0.2, 0.5)
+    )
+    wrong = [noisy["train"].labels != clean["train"].labels for noisy in (some, more)]
+    assert [int(w.sum()) for w in wrong] == [6, 15]
+    assert (wrong[1] | ~wrong[0]).all()  # the same, and more
+    assert set(more["train"].labels.tolist()) <= set(range(10))
+    for name in ("validation", "test"):
+        assert torch.equal(more[name].labels, clean[name].labels)
+    assert torch.equal(more["train"].images, clean["train"].images)
+
+
+def test_noise_takes_every_other_class_as_often():
+    labels = np.full(3000, 2)
+    noisy = splits.with_noise(labels, np.arange(3000), 0.9, 1, 4)
+    assert (labels == 2).all()
+    counts = np.bincount(noisy, minlength=4)
+    assert counts[2] == 300
+    assert (np.abs(counts[[0, 1, 3]] - 900) < 100).all()
+
+
+def test_fewer_training_images_are_some_of_them_and_another_seed_others(
+    data, digits_folder, splits_file
+):
+    dataset = arrays.read(digits_folder)
+    size = {"validation": 50, "test": 50}
+    many, few = (splits.split(dataset, train=n, seed=0, **size) for n in (60, 30))
+    assert set(few["train"]) < set(many["train"])
+    less = changed(digits_folder, splits_file)
+    assert less["train"].images.shape[0] == 30
+    other = changed(digits_folder, splits_file, split_seed=5)
+    assert not torch.equal(less["test"].labels, other["test"].labels)
+
+
 def test_subset_is_fixed_stratified_and_named_by_its_content(data):
     split = data.splits["test"]
     one, two, whole = (tensors.subset(split, n) for n in (20, 20, None))

@@ -18,9 +18,10 @@ ARMS = [
     ("focal-1", "focal", 1.0, None, None),
     ("focal-2", "focal", 2.0, None, None),
     ("brier", "brier", None, None, None),
-    ("ce-sam-0.05", "cross_entropy", None, "sam", 0.05),
-    ("ce-hessian_trace-0.01", "cross_entropy", None, "hessian_trace", 0.01),
-    ("ce-hessian_trace-0.1", "cross_entropy", None, "hessian_trace", 0.1),
+    ("ce-sam-0.05", "cross_entropy", 0.0, "sam", 0.05),
+    ("ce-hessian_trace-0.01", "cross_entropy", 0.0, "hessian_trace", 0.01),
+    ("ce-hessian_trace-0.1", "cross_entropy", 0.0, "hessian_trace", 0.1),
+    ("focal-2-sam-0.05", "focal", 2.0, "sam", 0.05),
 ]
 
 

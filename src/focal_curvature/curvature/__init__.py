@@ -5,16 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from focal_curvature.kernels import IMAGES, require_native_gradient
-
-from .prepare import frozen_copy
+from .density import Density, density
+from .lanczos import Ritz, lanczos
+from .operators import Operator
+from .prepare import UnsupportedError
+from .problem import Problem
 from .results import CurvatureResult, Eigenvalue, Scalar
 from .settings import Settings
+from .trace import hutchpp
 
-__all__ = ["CurvatureResult", "Eigenvalue", "Scalar", "Settings", "estimate"]
+__all__ = [
+    "CurvatureResult",
+    "Density",
+    "Eigenvalue",
+    "Operator",
+    "Problem",
+    "Ritz",
+    "Scalar",
+    "Settings",
+    "UnsupportedError",
+    "density",
+    "estimate",
+    "hutchpp",
+    "lanczos",
+]
 
 
 def estimate(
@@ -48,30 +64,21 @@ def estimate(
     ------
     ValueError
         For settings out of range, unknown keys, or a device that the estimator can't use.
+    UnsupportedError
+        A ValueError: the curvature cannot be computed; one line says why, and in which layer.
     FloatingPointError
         For a non-finite gradient or product; names the first layer affected.
     KernelError
         If a convolution's gradient is wrong on this machine, or the gradient's is.
     """
     checked = Settings.of(settings)
-    if inputs.device.type == "cpu":
-        _compare_kernels(model, loss, inputs[:IMAGES], labels[:IMAGES], checked)
     # Imported here so that the engine does not need PyHessian.
     from . import engine
 
+    problem = engine.problem_of(model, loss, inputs, labels, checked)
     if checked.estimator == "engine":
-        return engine.estimate(model, loss, inputs, labels, checked, seed)
-    from .pyhessian_adapter import estimate as by_pyhessian
+        return engine.estimate_of(problem, checked, seed)
+    from .pyhessian_adapter import estimate_of
 
-    result = by_pyhessian(model, loss, inputs, labels, checked, seed)
-    return engine.with_gauss_newton(result, model, loss, inputs, labels, checked)
-
-
-def _compare_kernels(
-    model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor, settings: Settings
-) -> None:
-    dtype = getattr(torch, settings.dtype)
-    twin, inputs = frozen_copy(model, dtype, inputs.device), inputs.to(dtype)
-    if inputs.ndim == 4 and settings.estimator == "engine":
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    require_native_gradient(twin, lambda: loss(twin(inputs), labels).mean(), second=True)
+    result = estimate_of(problem, checked, seed)
+    return engine.with_gauss_newton(result, problem, checked)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .lanczos import lanczos
-from .operators import Operator, rademacher
+from .operators import Operator
 from .results import Scalar
 
 
@@ -55,10 +55,9 @@ def density(
     steps : int
         Nodes per probe: the rule is exact for polynomials of degree 2 steps - 1.
     """
-    size = operator.problem.size
     nodes, weights = np.zeros((2, probes, steps))
     before = operator.products
-    for i, start in enumerate(rademacher(operator.problem, generator, probes)):
+    for i, start in enumerate(operator.signs(generator, probes)):
         ritz = lanczos(operator, start, max_iterations=steps)
         nodes[i, : len(ritz.values)] = ritz.values.cpu()
         weights[i, : len(ritz.values)] = ritz.weights.cpu()
@@ -66,6 +65,6 @@ def density(
     return Density(
         nodes,
         weights,
-        Scalar.of((size * (weights * nodes).sum(1)).tolist(), products),
-        Scalar.of((size * (weights * nodes**2).sum(1)).tolist(), products),
+        Scalar.of((operator.size * (weights * nodes).sum(1)).tolist(), products),
+        Scalar.of((operator.size * (weights * nodes**2).sum(1)).tolist(), products),
     )

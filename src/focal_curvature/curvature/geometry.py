@@ -17,7 +17,8 @@ from .density import density
 from .lanczos import lanczos
 from .landscape import losses_along, random_direction
 from .memory import within_memory
-from .operators import Operator, normal
+from .operators import Operator
+from .prepare import UnsupportedError
 from .problem import Problem
 from .settings import Settings
 
@@ -55,7 +56,8 @@ def look(
     Returns
     -------
     dict
-        ``spectrum`` (with ``hessian_of``, the loss), ``lines``, ``plane`` and ``estimators``.
+        ``spectrum`` (with ``hessian_of``, the loss), ``lines``, ``plane`` and ``estimators``; all
+        empty for a network whose curvature cannot be computed.
 
     Raises
     ------
@@ -64,19 +66,24 @@ def look(
     """
 
     def attempt(chunk: int) -> dict[str, Rows]:
-        made = {
-            loss: Problem.of(model, loss, inputs, labels, batch=settings["batch"], chunk=chunk)
-            for loss in dict.fromkeys(losses.values())
-        }
+        used = Settings.of({**settings, "chunk": chunk})
+        try:
+            made = {
+                loss: Problem.of(model, loss, (inputs, labels), batch=used.batch, chunk=chunk)
+                for loss in dict.fromkeys(losses.values())
+            }
+        except UnsupportedError as error:
+            logger.error("no closer look: %s", error)
+            return {"spectrum": [], "lines": [], "plane": [], "estimators": []}
         spectra = {
             loss: spectrum(problem, seed, probes=probes, steps=steps)
             for loss, problem in made.items()
         }
         first = next(iter(made))
-        used = {**settings, "chunk": chunk}
         lines, plane = surroundings(
             {name: made[loss] for name, loss in losses.items()},
             seed,
+            tolerance=used.tolerance,
             reach=reach,
             resolution=resolution,
             surface=surface,
@@ -90,7 +97,7 @@ def look(
             "estimators": [compare(model, first, inputs, labels, used, seed)],
         }
 
-    return within_memory(attempt, settings["chunk"], inputs)[0]
+    return within_memory(attempt, Settings.of(settings).chunk, inputs)[0]
 
 
 def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
@@ -111,10 +118,10 @@ def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
         ``probe``, ``eigenvalue`` (nats), ``weight`` (share of the spectrum, summing to one per
         probe). Empty where the Hessian is not finite.
     """
-    generator = torch.Generator(problem.inputs.device).manual_seed(seed)
+    generator = torch.Generator(problem.device).manual_seed(seed)
     try:
-        found = density(Operator(problem), generator, probes=probes, steps=steps)
-    except FloatingPointError as error:
+        found = density(Operator.on(problem), generator, probes=probes, steps=steps)
+    except (FloatingPointError, UnsupportedError) as error:
         logger.error("no spectrum: %s", error)
         return []
     return [
@@ -127,7 +134,13 @@ def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
 
 
 def surroundings(
-    problems: Mapping[str, Problem], seed: int, *, reach: float, resolution: int, surface: bool
+    problems: Mapping[str, Problem],
+    seed: int,
+    *,
+    tolerance: float,
+    reach: float,
+    resolution: int,
+    surface: bool,
 ) -> tuple[Rows, Rows]:
     """Return the losses along lines, and on a plane, through the same weights.
 
@@ -141,6 +154,8 @@ def surroundings(
         is one of the lines.
     seed : int
         Of the random directions: the same draw for the same network, before normalisation.
+    tolerance : float
+        Relative residual of the top eigenvector.
     reach : float
         Largest relative distance from the weights.
     resolution : int
@@ -152,19 +167,20 @@ def surroundings(
     -------
     lines : list of dict
         ``hessian_of`` (the loss), ``direction``, ``step``, ``loss`` (nats). Along the random
-        direction alone where the Hessian is not finite.
+        direction alone where the Hessian is not finite, or cannot be computed.
     plane : list of dict
         ``hessian_of``, ``x``, ``y``, ``loss``; empty unless wanted.
     """
     first = next(iter(problems.values()))
-    generator = torch.Generator(first.inputs.device).manual_seed(seed)
-    start = normal(first, generator)
+    generator = torch.Generator(first.device).manual_seed(seed)
+    # Drawn before the operator, whose making may fail, so that the directions are always the same.
+    start = torch.randn(first.size, generator=generator, dtype=first.dtype, device=first.device)
     one, two = (random_direction(first, generator) for _ in range(2))
     directions = {}
     try:
-        top = lanczos(Operator(first), start, tolerance=1e-2).vectors[0]
+        top = lanczos(Operator.on(first), start, tolerance=tolerance).vectors[0]
         directions["top eigenvector"] = top * one.norm()
-    except FloatingPointError as error:
+    except (FloatingPointError, UnsupportedError) as error:
         logger.error("no line along the top eigenvector: %s", error)
     directions["random"] = one
     steps, fine = (np.linspace(-reach, reach, n) for n in (resolution, 2 * resolution + 1))
@@ -193,7 +209,7 @@ def compare(
     loss: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    settings: Mapping[str, Any],
+    settings: Settings,
     seed: int,
 ) -> dict[str, Any]:
     """Hold the engine against PyHessian on one problem, one after the other in this process.
@@ -213,10 +229,10 @@ def compare(
         started = time.perf_counter()
         numbers = [math.nan] * 4
         try:
-            found = run(model, loss, inputs, labels, Settings.of(settings), seed)
+            found = run(model, loss, inputs, labels, settings, seed)
             eigenvalue, trace = found.top_eigenvalue, found.trace
             numbers = [eigenvalue.estimate, eigenvalue.residual, trace.estimate, trace.stderr]
-        except FloatingPointError as error:
+        except (FloatingPointError, UnsupportedError) as error:
             logger.error("%s: %s", name, error)
         parts = ("top_eigenvalue", "residual", "trace", "trace_stderr")
         row[f"{name}_seconds"] = time.perf_counter() - started

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .prepare import neutral
 from .results import Eigenvalue
 
 # The pair after the last wanted one must reach this many tolerances.
@@ -43,6 +44,7 @@ class Ritz:
     images: Tensor
 
 
+@neutral()
 def lanczos(
     operator: Map, start: Tensor, *, k: int = 1, tolerance: float = 0.0, max_iterations: int = 100
 ) -> Ritz:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .operators import normal
+from .prepare import neutral
 from .problem import Problem
 
 
+@neutral()
 def losses_along(
     problems: Sequence[Problem], directions: Sequence[Tensor], steps: Sequence[np.ndarray]
 ) -> np.ndarray:
@@ -20,7 +21,7 @@ def losses_along(
     Parameters
     ----------
     problems : sequence of Problem
-        That differ in the loss alone: all losses are of the same logits.
+        That differ in the loss alone: all losses are of the same outputs.
     directions : sequence of Tensor
         One (P,) for a curve, two for a surface.
     steps : sequence of ndarray
@@ -40,8 +41,8 @@ def losses_along(
             moved = theta + sum(float(s[i]) * d for d, s, i in moves)
             parameters = problem.split(moved)
             for x, y, w in problem.batches():
-                logits = problem.logits(parameters, x)
-                losses[:, *index] += [float((p.loss(logits, y) * w).sum()) for p in problems]
+                outputs = problem.outputs(parameters, x)
+                losses[:, *index] += [float(p.total(outputs, y, w)) for p in problems]
     return losses
 
 
@@ -52,7 +53,10 @@ def random_direction(problem: Problem, generator: torch.Generator) -> Tensor:
     unlike weight scales can be held side by side; biases and batch-norm parameters stay put.
     """
     parts = []
-    for p, d in zip(problem.parameters, problem.split(normal(problem, generator)), strict=True):
+    normal = torch.randn(
+        problem.size, generator=generator, dtype=problem.dtype, device=problem.device
+    )
+    for p, d in zip(problem.parameters, problem.split(normal), strict=True):
         if p.ndim < 2:
             parts.append(torch.zeros_like(p).flatten())
         else:

@@ -8,20 +8,30 @@ each batch, several times slower, and holds every intermediate tensor while it d
 
 Other weights of the same network and loss run the same operations: their graph is made once for
 all, since for small networks making it takes as long as using it.
+
+Where a network or loss cannot be traced (custom autograd functions without a forward derivative,
+code that reads values), products are made by differentiating twice backwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import logging
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.func import grad, jvp, vjp
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from .prepare import require_finite
-from .problem import Problem
+from ..memory import out_of_memory
+from .prepare import UnsupportedError, first_line, neutral, refuse, require_finite
+from .problem import Loss, Problem
+from .samples import Batch
 from .tracing import record, structure
+
+logger = logging.getLogger(__name__)
 
 Parts = tuple[Tensor, ...]
 Program = tuple[fx.GraphModule, fx.GraphModule]
@@ -30,33 +40,33 @@ MOST_PROGRAMS = 64  # kept; they hold no weights
 _programs: dict[Hashable, Program] = {}
 
 
-def _hessian(problem: Problem, p: Parts, x: Tensor, y: Tensor, w: Tensor, v: Parts) -> Parts:
+def _hessian(problem: Problem, p: Parts, x: Any, y: Any, w: Tensor, v: Parts) -> Parts:
     """Forward over reverse: the derivative of the gradient along v (Pearlmutter 1994)."""
 
     def mean_loss(*p: Tensor) -> Tensor:
-        return (problem.loss(problem.logits(p, x), y) * w).sum()
+        return problem.total(problem.outputs(p, x), y, w)
 
     return jvp(grad(mean_loss, argnums=tuple(range(len(p)))), p, v)[1]
 
 
-def _gauss_newton(problem: Problem, p: Parts, x: Tensor, y: Tensor, w: Tensor, v: Parts) -> Parts:
-    """J' (d2 loss / d logits2) J v (Schraudolph 2002)."""
+def _gauss_newton(problem: Problem, p: Parts, x: Any, y: Any, w: Tensor, v: Parts) -> Parts:
+    """J' (d2 loss / d outputs2) J v (Schraudolph 2002)."""
 
     def network(*p: Tensor) -> Tensor:
-        return problem.logits(p, x)
+        return problem.outputs(p, x)
 
-    logits, pull = vjp(network, *p)
+    outputs, pull = vjp(network, *p)
     change = jvp(network, p, v)[1]
-    slope = grad(lambda z: (problem.loss(z, y) * w).sum())
-    return pull(jvp(slope, (logits,), (change,))[1])
+    slope = grad(lambda z: problem.total(z, y, w))
+    return pull(jvp(slope, (outputs,), (change,))[1])
 
 
-def _residual(problem: Problem, p: Parts, x: Tensor, y: Tensor, w: Tensor, v: Parts) -> Parts:
-    """Hessian of the logits weighted by the loss's slope, which is held fixed."""
-    slope = grad(lambda z: (problem.loss(z, y) * w).sum())(problem.logits(p, x))
+def _residual(problem: Problem, p: Parts, x: Any, y: Any, w: Tensor, v: Parts) -> Parts:
+    """Hessian of the outputs weighted by the loss's slope, which is held fixed."""
+    slope = grad(lambda z: problem.total(z, y, w))(problem.outputs(p, x))
 
     def weighted(*p: Tensor) -> Tensor:
-        return (problem.logits(p, x) * slope).sum()
+        return (problem.outputs(p, x) * slope).sum()
 
     return jvp(grad(weighted, argnums=tuple(range(len(p)))), p, v)[1]
 
@@ -66,6 +76,41 @@ PRODUCTS: dict[str, Callable[..., Parts]] = {
     "gauss_newton": _gauss_newton,
     "residual": _residual,
 }
+
+
+def backward_twice(problem: Problem, matrix: str, batch: Batch, v: Parts) -> Parts:
+    """Make a product from backward passes alone, of whatever autograd can differentiate twice."""
+    x, y, w = batch
+    with torch.enable_grad():
+        p = tuple(t.detach().requires_grad_() for t in problem.parameters)
+        outputs = problem.outputs(p, x)
+        total = problem.total(outputs, y, w)
+        if matrix == "gauss_newton":
+            # J v, by differentiating J'u, which is linear in u.
+            u = torch.zeros_like(outputs, requires_grad=True)
+            (change,) = _gradients(_along(_gradients(outputs, p, u), v), [u])
+            z = outputs.detach().requires_grad_()
+            bent = _gradients(_along(_gradients(problem.total(z, y, w), [z]), [change]), [z])
+            return tuple(t.detach() for t in _gradients(outputs, p, *bent))
+        if matrix == "residual":
+            (slope,) = _gradients(total, [outputs])
+            total = (outputs * slope.detach()).sum()
+        return tuple(t.detach() for t in _gradients(_along(_gradients(total, p), v), p))
+
+
+def _gradients(of: Tensor, to: Iterable[Tensor], weights: Tensor | None = None) -> Parts:
+    """Differentiate, with a graph; zeros where nothing depends on something."""
+    to = tuple(to)
+    if not of.requires_grad:
+        return tuple(map(torch.zeros_like, to))
+    return torch.autograd.grad(
+        of, to, weights, create_graph=True, allow_unused=True, materialize_grads=True
+    )
+
+
+def _along(parts: Iterable[Tensor], vector: Iterable[Tensor]) -> Tensor:
+    return torch.stack([(a * b).sum() for a, b in zip(parts, vector, strict=True)]).sum()
+
 
 aten = torch.ops.aten
 # Arguments, by place, of which an operation takes the shape and not the values.
@@ -78,34 +123,106 @@ SHAPES_ONLY = {
 
 
 class Operator:
-    """A symmetric P x P matrix of the mean loss, known by its products.
+    """A symmetric P x P matrix of the mean loss of a network, known by its products.
+
+    ::
+
+        hessian = Operator(model, loss, (inputs, targets))
+        ritz = lanczos(hessian, hessian.normal(torch.Generator().manual_seed(0)), k=3)
 
     Parameters
     ----------
-    problem : Problem
-        Network, loss and samples.
+    model : nn.Module
+        A private copy in evaluation mode is used; the caller's stays as it is.
+    loss : callable
+        (outputs, targets) -> losses (N,), or their mean.
+    data : (inputs, targets), or iterable of such pairs
+        A tuple of two is the whole sample set, in tensors (or trees of tensors) with a row per
+        sample; an iterable is read anew for each pass and must give the same batches each time.
     matrix : str
-        "hessian"; "gauss_newton" (positive semi-definite for a loss convex in the logits);
+        "hessian"; "gauss_newton" (positive semi-definite for a loss convex in the outputs);
         "residual", the first less the second.
     check : bool
-        At the first product, compute the first batch's anew without the trace and demand the same.
+        Look on two samples whether the network is a function of its weights and one sample, and at
+        the first product, on the first batch, whether it is symmetric and comes out the same
+        without the trace.
+    **options
+        ``forward``, ``parameters``, ``dtype``, ``device``, ``batch``, ``chunk``: see `Problem.of`.
 
     Attributes
     ----------
+    size : int
+        P, the number of parameters.
+    names : tuple of str
+        Of the parameter tensors, in the order of their parts of a vector.
+    dtype : torch.dtype
+    device : torch.device
+        Of vectors.
     products : int
         Products with the whole sample set so far.
+
+    Raises
+    ------
+    UnsupportedError
+        Where the curvature cannot be computed; one line says why and where.
     """
 
-    def __init__(self, problem: Problem, matrix: str = "hessian", *, check: bool = True) -> None:
-        self.problem, self.matrix, self.products = problem, matrix, 0
-        self._check = check
-        self._batches = problem.batches()
-        self._linearise, self._apply = _program(problem, matrix, self._batches[0])
-        # One batch is always at work, so one fewer is kept where not all fit.
-        n = max(problem.chunk // problem.batch, 1)
-        self._fits = len(self._batches) if len(self._batches) <= n else n - 1
-        self._kept: dict[int, Parts] = {}
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        data: tuple[Any, Any] | Iterable,
+        *,
+        matrix: str = "hessian",
+        check: bool = True,
+        **options: Any,
+    ) -> None:
+        self._begin(Problem.of(model, loss, data, check=check, **options), matrix, check)
 
+    @classmethod
+    def on(cls, problem: Problem, matrix: str = "hessian", *, check: bool = True) -> Operator:
+        """Build from what several operators share."""
+        operator = cls.__new__(cls)
+        operator._begin(problem, matrix, check)
+        return operator
+
+    @neutral()
+    def _begin(self, problem: Problem, matrix: str, check: bool) -> None:
+        if matrix not in PRODUCTS:
+            raise ValueError(f"matrix: {matrix!r} is none of {', '.join(PRODUCTS)}")
+        self.problem, self.matrix, self.products = problem, matrix, 0
+        self.size, self.names = problem.size, problem.names
+        self.dtype, self.device = problem.dtype, problem.device
+        self._check = check
+        first = next(iter(problem.batches()))
+        try:
+            self._programs = {_shapes(first): _program(problem, matrix, first)}
+        except Exception as error:
+            if out_of_memory(error):
+                raise
+            with refuse("the network or the loss cannot be differentiated twice"):
+                backward_twice(problem, matrix, first, problem.parameters)
+            logger.warning(
+                "products by two backward passes each, which is slower: %s", first_line(error)
+            )
+            self._programs = None
+        # One batch is always at work, so one fewer is kept where not all fit.
+        count, n = -(-problem.samples.count // problem.batch), problem.chunk // problem.batch
+        self._fits = count if count <= n else max(n, 1) - 1
+        self._kept: list[Callable[[Parts], Tensor]] = []
+        self._all_kept = False
+
+    def normal(self, generator: torch.Generator) -> Tensor:
+        """Draw a standard normal vector (P,)."""
+        return torch.randn(self.size, generator=generator, dtype=self.dtype, device=self.device)
+
+    def signs(self, generator: torch.Generator, rows: int) -> Tensor:
+        """Draw random signs (rows, P)."""
+        shape = (rows, self.size)
+        bits = torch.randint(2, shape, generator=generator, device=self.device)
+        return (2 * bits - 1).to(self.dtype)
+
+    @neutral()
     def __call__(self, vectors: Tensor) -> Tensor:
         """Multiply one vector (P,) or several (k, P), in one pass over the samples.
 
@@ -116,24 +233,49 @@ class Operator:
         RuntimeError
             If the same product comes out differently: something in the model is random, or its
             code reads what is no part of it and changed since another network's product was traced.
+        UnsupportedError
+            If the matrix is not symmetric, or a data loader gives other batches than at first.
         """
-        problem = self.problem
-        rows = vectors.reshape(-1, problem.size)
+        rows = vectors.reshape(-1, self.size)
         out = torch.zeros_like(rows)
         self.products += len(rows)
         with torch.no_grad():
-            for i, batch in enumerate(self._batches):
-                saved = self._kept.get(i) or self._linearise(*_given(problem), *batch)
-                if i < self._fits:
-                    self._kept[i] = saved
+            for multiply in self._batches():
                 for row, total in zip(rows, out, strict=True):
-                    part = self._apply(*saved, *problem.split(row))
-                    if self._check:
-                        self._check_determinism(part, batch, row)
-                    total += part
+                    total += multiply(self.problem.split(row))
         for total in out:
-            require_finite(problem.names, problem.split(total), f"{self.matrix} product")
+            require_finite(self.names, self.problem.split(total), f"{self.matrix} product")
         return out.view_as(vectors)
+
+    def _batches(self) -> Iterable[Callable[[Parts], Tensor]]:
+        """Give each batch's part of the matrix as a map from vector parts to a product (P,)."""
+        if self._all_kept:
+            yield from self._kept
+            return
+        i = -1
+        for i, batch in enumerate(self.problem.batches()):
+            if i < len(self._kept):
+                yield self._kept[i]
+                continue
+            multiply = self._linearised(batch)
+            if self._check:
+                self._check = False
+                self._try(multiply, batch)
+            if i < self._fits:
+                self._kept.append(multiply)
+            yield multiply
+        self._all_kept = len(self._kept) == i + 1
+
+    def _linearised(self, batch: Batch) -> Callable[[Parts], Tensor]:
+        if self._programs is None:
+            return lambda parts: _flat(backward_twice(self.problem, self.matrix, batch, parts))
+        shapes = _shapes(batch)
+        if shapes not in self._programs:
+            with torch.enable_grad():
+                self._programs[shapes] = _program(self.problem, self.matrix, batch)
+        linearise, apply = self._programs[shapes]
+        saved = linearise(*_given(self.problem), *_tensors(batch))
+        return lambda parts: apply(*saved, *parts)
 
     def blocks_vanish(self) -> bool:
         """Whether no diagonal block (one per parameter tensor) depends on the vector at all.
@@ -144,7 +286,9 @@ class Operator:
         used twice), which makes the Hessian's trace the Gauss-Newton matrix's (Botev et al. 2017,
         arXiv 1706.03662; Dangel et al. 2020, arXiv 1912.10985). A False may be false, a True not.
         """
-        nodes = list(self._apply.graph.nodes)
+        if self._programs is None:
+            return False
+        nodes = list(next(iter(self._programs.values()))[1].graph.nodes)
         count = len(self.problem.parameters)
         vector = [node for node in nodes if node.op == "placeholder"][-count:]
         reached = dict.fromkeys(nodes, 0) | {node: 1 << i for i, node in enumerate(vector)}
@@ -156,35 +300,41 @@ class Operator:
         parts = next(node for node in nodes if node.op == "output").args[0].args[0]
         return not any(reached[part] >> i & 1 for i, part in enumerate(parts))
 
-    def _check_determinism(self, a: Tensor, batch: Parts, probe: Tensor) -> None:
-        """Compare a batch's product with one computed anew, without the trace, once."""
-        self._check = False
+    def _try(self, multiply: Callable[[Parts], Tensor], batch: Batch) -> None:
+        """Hold a batch's product against one computed anew, and its form against the transposed."""
         problem = self.problem
-        parts = PRODUCTS[self.matrix](problem, problem.parameters, *batch, problem.split(probe))
-        b = torch.cat([part.flatten() for part in parts])
-        tolerance = torch.finfo(a.dtype).eps ** 0.5
-        # Products that aren't finite are named by layer elsewhere.
-        if a.isfinite().all() and (a - b).norm() > tolerance * a.norm():
+        generator = torch.Generator(self.device).manual_seed(0)
+        v, w = (self.normal(generator) for _ in range(2))
+        hv, hw = (multiply(problem.split(u)) for u in (v, w))
+        if not (hv.isfinite().all() and hw.isfinite().all()):
+            return  # named by layer elsewhere
+        require_symmetric(self.matrix, v, w, hv, hw)
+        if self._programs is None:
+            return
+        size = (hv.norm() + hw.norm()) / 2
+        anew = _flat(backward_twice(problem, self.matrix, batch, problem.split(v)))
+        if (apart := (hv - anew).norm()) > torch.finfo(self.dtype).eps ** 0.5 * size:
             raise RuntimeError(
                 f"the {self.matrix} product of one probe came out differently the second time "
-                f"(relative difference {float((a - b).norm() / a.norm()):.1e}): "
-                "something in the model or loss is random, or changed between two networks though "
-                "it is part of neither"
+                f"(relative difference {float(apart / size):.1e}): something in the model or loss "
+                "is random, or changed between two networks though it is part of neither"
             )
 
 
-def normal(problem: Problem, generator: torch.Generator) -> Tensor:
-    """Draw a standard normal vector (P,)."""
-    first = problem.parameters[0]
-    return torch.randn(problem.size, generator=generator, dtype=first.dtype, device=first.device)
+def require_symmetric(matrix: str, v: Tensor, w: Tensor, hv: Tensor, hw: Tensor) -> None:
+    """Raise UnsupportedError where v'(Hw) and w'(Hv) differ by more than rounding."""
+    size = (hv.norm() + hw.norm()) / 2
+    apart = (v @ hw - w @ hv).abs()
+    if apart > torch.finfo(v.dtype).eps ** (1 / 3) * size > 0:
+        raise UnsupportedError(
+            f"the {matrix} is not symmetric (v'Hw and w'Hv are {float(apart / size):.1e} apart): "
+            "part of the network or loss is computed without gradients (no_grad), or a derivative "
+            "written by hand is wrong"
+        )
 
 
-def rademacher(problem: Problem, generator: torch.Generator, rows: int) -> Tensor:
-    """Draw random signs (rows, P)."""
-    first = problem.parameters[0]
-    shape = (rows, problem.size)
-    bits = torch.randint(2, shape, generator=generator, device=first.device)
-    return (2 * bits - 1).to(first.dtype)
+def _flat(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat([part.flatten() for part in parts])
 
 
 def _given(problem: Problem) -> Parts:
@@ -192,14 +342,30 @@ def _given(problem: Problem) -> Parts:
     return *problem.parameters, *problem.buffers
 
 
-def _program(problem: Problem, matrix: str, batch: tuple[Tensor, Tensor, Tensor]) -> Program:
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [t for t in tree_leaves(batch) if isinstance(t, Tensor)]
+
+
+def _shapes(batch: Batch) -> Hashable:
+    """Describe all that a program depends on in a batch but for its tensors' values."""
+    leaves, tree = tree_flatten(batch)
+    about = [
+        (t.shape, t.stride(), t.dtype, t.device) if isinstance(t, Tensor) else repr(t)
+        for t in leaves
+    ]
+    return str(tree), *about
+
+
+def _program(problem: Problem, matrix: str, batch: Batch) -> Program:
     """Trace a product, or take the program of the last problem that differed in tensors' values."""
-    shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in (*_given(problem), *batch)]
-    about = structure(problem.model), structure(problem.loss)
-    held = [*problem.loss.parameters(), *problem.loss.buffers()]
+    shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in _given(problem)]
+    about, held = (structure(problem.model), None), []
+    if isinstance(problem.loss, nn.Module):
+        about = about[0], structure(problem.loss)
+        held = [*problem.loss.parameters(), *problem.loss.buffers()]
     if None in about or held:
         return _traced(problem, matrix, batch)
-    key = (matrix, about, problem.keys, problem.buffer_keys, *shapes)
+    key = (matrix, about, problem.keys, problem.buffer_keys, _shapes(batch), *shapes)
     # Taken out and put in again: the first is then the one that was not used for longest.
     program = _programs.pop(key, None) or _traced(problem, matrix, batch)
     if len(_programs) == MOST_PROGRAMS:
@@ -208,25 +374,30 @@ def _program(problem: Problem, matrix: str, batch: tuple[Tensor, Tensor, Tensor]
     return program
 
 
-def _traced(problem: Problem, matrix: str, batch: tuple[Tensor, Tensor, Tensor]) -> Program:
+def _traced(problem: Problem, matrix: str, batch: Batch) -> Program:
     """Trace a product on one batch; return its part without the vector, and the linear rest.
 
-    The first maps (*parameters, *buffers, inputs, labels, weights) to saved tensors, the second
-    maps (*saved, *vector parts) to the flat product (P,).
+    The first maps (*parameters, *buffers, *the batch's tensors) to saved tensors, the second maps
+    (*saved, *vector parts) to the flat product (P,).
     """
     count = len(problem.parameters)
-    given = _given(problem)
+    given, tensors = _given(problem), _tensors(batch)
+    leaves, tree = tree_flatten(batch)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
 
     def product(*args: Tensor) -> Tensor:
         parameters, buffers, rest = args[:count], args[count : len(given)], args[len(given) :]
-        x, y, w, *vector = rest
+        filled = list(leaves)
+        for i, tensor in zip(places, rest, strict=False):
+            filled[i] = tensor
         same = replace(problem, buffers=buffers)
-        parts = PRODUCTS[matrix](same, parameters, x, y, w, tuple(vector))
-        return torch.cat([part.flatten() for part in parts])
+        x, y, w = tree_unflatten(filled, tree)
+        vector = rest[len(tensors) :]
+        return _flat(PRODUCTS[matrix](same, parameters, x, y, w, tuple(vector)))
 
     # Distinct tensors: the tracer knows its arguments by identity.
     vector = tuple(torch.ones_like(p) for p in problem.parameters)
-    root, whole = record(product, (*given, *batch, *vector))
+    root, whole = record(product, (*given, *tensors, *vector))
     for node in whole.find_nodes(op="call_function", target=aten.add.Tensor):
         zeros, other = node.args  # the tangents of ReLU and batch norm add tensors of zeros
         useless = getattr(zeros, "target", None) is aten.zeros_like.default and not node.kwargs

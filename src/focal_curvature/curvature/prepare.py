@@ -1,14 +1,141 @@
-"""A private copy of the model in a stated mode, and checks on what comes out of it."""
+"""A private copy of the model, in a stated mode, as a function that can be differentiated twice."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
-from focal_curvature.kernels import safe_convolutions
+from ..kernels import safe_convolutions
+from ..memory import out_of_memory
+
+
+class UnsupportedError(ValueError):
+    """A model, loss or data whose curvature cannot be computed; one line says why."""
+
+
+@contextmanager
+def refuse(what: str) -> Iterator[None]:
+    """Replace whatever the body raises, but for memory's end, by an UnsupportedError in one line.
+
+    Raises
+    ------
+    UnsupportedError
+        ``what``, and the first line of what went wrong.
+    """
+    try:
+        yield
+    except UnsupportedError:
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise UnsupportedError(f"{what}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return an exception's message without what follows its first line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def neutral() -> Iterator[None]:
+    """Compute as if the caller had set no mode: no inference mode, no autocast, with gradients."""
+    with ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            modes.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+class _ComposedWeightNorm(TorchFunctionMode):
+    """Within it, weight norm is composed of elementary operations."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func is torch._weight_norm:
+            v, g, *dim = args
+            return v * (g / torch.norm_except_dim(v, 2, *dim))
+        return func(*args, **(kwargs or {}))
+
+
+def _weight_norms(model: nn.Module) -> bool:
+    """Whether some weight is normalised, by a parametrisation or by a hook."""
+    parts = [*model.modules(), *(h for m in model.modules() for h in m._forward_pre_hooks.values())]
+    return any(type(part).__name__ in ("_WeightNorm", "WeightNorm") for part in parts)
+
+
+@contextmanager
+def twice_differentiable(*, recurrent: bool = True, weight_norm: bool = True) -> Iterator[None]:
+    """Run the kernels that have derivatives of second order, where torch's fastest has none.
+
+    Attention is composed of elementary operations: torch 2.11's fused kernels have neither a
+    forward derivative nor a second backward one. So is weight norm, if ``weight_norm``: its second
+    derivative is wrong, and not symmetric, since it takes the norms for constants. And so are
+    recurrent layers, if ``recurrent``: oneDNN and cuDNN are then not used at all.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with ExitStack() as kernels:
+            kernels.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if recurrent:
+                kernels.enter_context(torch.backends.mkldnn.flags(enabled=False))
+                kernels.enter_context(torch.backends.cudnn.flags(enabled=False))
+            if weight_norm:
+                kernels.enter_context(_ComposedWeightNorm())
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+class Called(nn.Module):
+    """A network as a function of one batch of inputs, twice differentiable.
+
+    Parameters
+    ----------
+    model : nn.Module
+    forward : callable, optional
+        (model, inputs) -> outputs. Without it a mapping is passed as keyword arguments, a tuple or
+        list as positional ones, and of outputs with ``logits`` those are taken.
+    """
+
+    def __init__(self, model: nn.Module, forward: Callable[..., Any] | None = None) -> None:
+        super().__init__()
+        self.model, self.call = model, forward
+        self.recurrent = any(isinstance(m, nn.RNNBase | nn.RNNCellBase) for m in model.modules())
+        self.weight_norm = _weight_norms(model)
+
+    def forward(self, inputs: Any) -> Any:
+        """Return a tensor, or a tree of tensors for losses that take one."""
+        with twice_differentiable(recurrent=self.recurrent, weight_norm=self.weight_norm):
+            if self.call is not None:
+                return self.call(self.model, inputs)
+            if isinstance(inputs, Mapping):
+                out = self.model(**inputs)
+            elif isinstance(inputs, tuple | list):
+                out = self.model(*inputs)
+            else:
+                out = self.model(inputs)
+            if isinstance(out, Mapping) and "logits" in out:
+                return out["logits"]
+            return out if isinstance(out, Tensor) else getattr(out, "logits", out)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the network itself, without DataParallel and the like around it or a compiler."""
+    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module
+    return unwrapped(model._orig_mod) if hasattr(model, "_orig_mod") else model
 
 
 def frozen_copy(model: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:
@@ -16,16 +143,30 @@ def frozen_copy(model: nn.Module, dtype: torch.dtype, device: torch.device) -> n
 
     Evaluation mode means: batch norm uses its running statistics, dropout is off. Convolutions with
     a defective kernel are made safe.
+
+    Raises
+    ------
+    UnsupportedError
+        If it cannot be copied, or has parameters without a shape yet.
+    FloatingPointError
+        If one of its parameters is not finite.
     """
-    twin = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+    lazy = nn.parameter.UninitializedParameter
+    if any(isinstance(p, lazy) for p in model.parameters()):
+        raise UnsupportedError("the model has lazy layers: call it once on a batch first")
+    # A weight that a hook computes (pruning, weight norm) cannot be copied by itself, nor need be.
+    computed = [
+        t for m in model.modules() for t in tree_leaves(vars(m))
+        if isinstance(t, Tensor) and not t.is_leaf
+    ]  # fmt: skip
+    with refuse("the model cannot be copied"):
+        twin = copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
+        twin = twin.to(device=device, dtype=dtype).eval()
     twin.zero_grad(set_to_none=True)
     safe_convolutions(twin)
+    named = dict(twin.named_parameters())
+    require_finite(named, named.values(), "parameters")
     return twin
-
-
-def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that require a gradient, by name, in the model's order."""
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def require_finite(names: Iterable[str], parts: Iterable[Tensor], what: str) -> None:
@@ -35,73 +176,3 @@ def require_finite(names: Iterable[str], parts: Iterable[Tensor], what: str) -> 
         raise FloatingPointError(
             f"non-finite {what}: first in {bad[0]} ({len(bad)} parameter tensors affected)"
         )
-
-
-class _Folded(nn.Module):
-    """A convolution and the batch norm after it as one convolution of the same parameters."""
-
-    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        super().__init__()
-        self.convolution, self.norm = convolution, norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        norm, bias = self.norm, self.convolution.bias
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = norm.bias - scale * (
-            norm.running_mean if bias is None else norm.running_mean - bias
-        )
-        weight = self.convolution.weight * scale[:, None, None, None]
-        return self.convolution._conv_forward(x, weight, shift)
-
-
-def fold_batch_norm(model: nn.Module, inputs: Tensor) -> nn.Module:
-    """Fold every batch norm in evaluation mode into the convolution before it.
-
-    The function of the parameters, hence its Hessian, is unchanged; the activation-sized work of
-    batch norm, and the memory that its derivatives need, are gone.
-
-    Parameters
-    ----------
-    model : nn.Module
-        In evaluation mode. Its parameters are shared with the result.
-    inputs : Tensor
-        A few samples, to find which convolution feeds which batch norm, and to check that the
-        logits stay the same; where they don't (a convolution's output is used twice, say), the
-        model is returned as it is.
-    """
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
-    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-
-    def after_convolution(module: nn.Conv2d, _: tuple[Tensor, ...], out: Tensor) -> None:
-        made[id(out)] = module, out  # holding the tensor keeps its id its own
-
-    def after_norm(module: nn.BatchNorm2d, args: tuple[Tensor, ...], _: Tensor) -> None:
-        if id(args[0]) in made and module.affine and module.track_running_stats:
-            pairs.append((made[id(args[0])][0], module))
-
-    hooks = [
-        module.register_forward_hook(hook)
-        for kind, hook in ((nn.Conv2d, after_convolution), (nn.BatchNorm2d, after_norm))
-        for module in model.modules()
-        if type(module) is kind
-    ]
-    with torch.no_grad():
-        logits = model(inputs)
-        for hook in hooks:
-            hook.remove()
-        swap: dict[int, nn.Module] = {id(c): _Folded(c, n) for c, n in pairs}
-        swap |= {id(n): nn.Identity() for _, n in pairs}
-        folded = _swapped(model, swap)
-        off = (folded(inputs) - logits).abs().max() / logits.abs().max()
-        return folded if off < torch.finfo(logits.dtype).eps ** 0.6 else model
-
-
-def _swapped(module: nn.Module, swap: dict[int, nn.Module]) -> nn.Module:
-    """Shallow copy of a module tree with some of its modules exchanged."""
-    twin = copy.copy(module)
-    twin._modules = {
-        name: swap[id(child)] if id(child) in swap else _swapped(child, swap)
-        for name, child in module._modules.items()
-        if child is not None
-    }
-    return twin

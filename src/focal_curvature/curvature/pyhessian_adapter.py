@@ -10,44 +10,53 @@ Hutchinson's estimator. Around it:
   shifted matrix finds the algebraically largest;
 - it adds 1e-6 to norms and eigenvalues, which is not small beside a fitted focal loss's: it is
   given a matrix of order one, and the eigenvalue is our own Rayleigh quotient;
-- its random numbers come from the global generator: seeded here, then restored.
+- its random numbers come from the global generator: seeded here, then restored;
+- it stops at a parameter that the loss does not depend on, or only linearly: there a term of zero,
+  square in all parameters, is added to the loss.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from pyhessian import hessian
 from pyhessian.utils import hessian_vector_product
 from torch import Tensor, nn
 
-from .prepare import fold_batch_norm, frozen_copy, require_finite, trainable
+from .engine import problem_of
+from .operators import backward_twice, require_symmetric
+from .prepare import UnsupportedError, neutral, refuse, require_finite
+from .problem import Problem, mean_of
 from .results import CurvatureResult, Eigenvalue, Scalar
+from .samples import length
 from .settings import Settings
 
 
 class _Hessian(hessian):
     """PyHessian's class with its product counted, checked, scaled and shifted."""
 
-    def __init__(self, model: nn.Module, loss: nn.Module, chunks: list, names: list[str]) -> None:
+    def __init__(self, problem: Problem, chunks: list) -> None:
         self.products, self.scale, self.shift = 0, 1.0, 0.0
-        self.names = names
+        model, names = problem.model, dict(zip(problem.keys, problem.names, strict=True))
+        self.names = [names[key] for key, p in model.named_parameters() if p.requires_grad]
         self.kept = len(chunks) == 1
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True")
             super().__init__(
                 model,
-                lambda logits, labels: loss(logits, labels).mean(),
+                _criterion(problem),
                 data=chunks[0] if self.kept else None,
                 dataloader=None if self.kept else chunks,
                 cuda=chunks[0][0].is_cuda,
             )
         model.zero_grad(set_to_none=True)
         if self.kept:
-            require_finite(names, self.gradsH, "gradient")
+            require_finite(self.names, self.gradsH, "gradient")
         self.full_dataset = True  # so that both modes go through the product below
 
     def dataloader_hv_product(self, v: list[Tensor]) -> tuple[float, list[Tensor]]:
@@ -79,6 +88,42 @@ class _Hessian(hessian):
         return value / self.scale, gap / abs(value) if value else 0.0, steps
 
 
+def _criterion(problem: Problem) -> Callable[[Any, Any], Tensor]:
+    """Return (outputs, targets) -> mean loss that every parameter has two derivatives of."""
+    parameters = [p for p in problem.model.parameters() if p.requires_grad]
+
+    def mean(outputs: Any, targets: Any) -> Tensor:
+        return mean_of(problem.loss, outputs, targets)
+
+    x, y = problem.samples.first(2)
+    with refuse("the network or the loss cannot be differentiated twice"):
+        gradient = torch.autograd.grad(
+            mean(problem.model(x), y), parameters, create_graph=True, allow_unused=True
+        )
+        form = torch.stack([g.square().sum() for g in gradient if g is not None]).sum()
+        second = (
+            torch.autograd.grad(form, parameters, allow_unused=True)
+            if form.requires_grad
+            else [None]
+        )
+        generator = torch.Generator(problem.device).manual_seed(0)
+        v, w = torch.randn(
+            2, problem.size, generator=generator, dtype=problem.dtype, device=problem.device
+        )
+        batch = x, y, torch.full((length(x),), 1 / length(x), device=problem.device)
+        hv, hw = (
+            torch.cat([p.flatten() for p in backward_twice(problem, "hessian", batch, parts)])
+            for parts in (problem.split(v), problem.split(w))
+        )
+        if hv.isfinite().all() and hw.isfinite().all():
+            require_symmetric("hessian", v, w, hv, hw)
+    if not any(part is None for part in (*gradient, *second)):
+        return mean
+    return lambda outputs, targets: (
+        mean(outputs, targets) + 0 * sum(p.square().sum() for p in parameters)
+    )
+
+
 def _dot(a: list[Tensor], b: list[Tensor]) -> float:
     return sum(float((x * y).sum()) for x, y in zip(a, b, strict=True))
 
@@ -86,19 +131,21 @@ def _dot(a: list[Tensor], b: list[Tensor]) -> float:
 def estimate(
     model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor, settings: Settings, seed: int
 ) -> CurvatureResult:
+    """Top eigenvalue and trace by PyHessian; see `focal_curvature.curvature.estimate`."""
+    return estimate_of(problem_of(model, loss, inputs, labels, settings), settings, seed)
+
+
+@neutral()
+def estimate_of(problem: Problem, settings: Settings, seed: int) -> CurvatureResult:
     """Top eigenvalue and trace of the Hessian of the mean loss, by PyHessian.
 
     Parameters
     ----------
-    model
-        Classifier (N, C, H, W) -> (N, K). A copy in evaluation mode is used.
-    loss
-        Module (logits (N, K), labels (N,)) -> losses (N,).
-    inputs, labels
-        The sample set, (N, C, H, W) floating and (N,) int64, on the CPU or a CUDA device.
+    problem
+        Network, loss and samples in tensors, on the CPU or a CUDA device.
     settings
-        Uses probes, max_iterations, tolerance, dtype and chunk. Samples that fit one chunk keep
-        one graph for all products; otherwise it is built anew, chunk by chunk, for each.
+        Uses probes, max_iterations, tolerance and chunk. Samples that fit one chunk keep one graph
+        for all products; otherwise it is built anew, chunk by chunk, for each.
     seed
         Of the probes. The same seed gives the same numbers.
 
@@ -106,26 +153,28 @@ def estimate(
     ------
     ValueError
         For a device that PyHessian doesn't know.
+    UnsupportedError
+        For inputs or targets that are not one tensor each.
     FloatingPointError
         For a non-finite gradient or product; names the first layer affected.
     """
-    if inputs.device.type not in ("cpu", "cuda"):
+    if problem.device.type not in ("cpu", "cuda"):
         raise ValueError(
-            f"PyHessian runs on cpu and cuda only, not on {inputs.device.type}: "
+            f"PyHessian runs on cpu and cuda only, not on {problem.device.type}: "
             "set the estimator to 'engine', or the device to cpu"
         )
-    twin = frozen_copy(model, getattr(torch, settings.dtype), inputs.device)
-    inputs = inputs.to(getattr(torch, settings.dtype))
-    known = {id(parameter): name for name, parameter in trainable(twin).items()}
-    # The same function of the same parameters, in less time and memory.
-    twin = fold_batch_norm(twin, inputs[:2])
-    names = [known[id(parameter)] for parameter in trainable(twin).values()]
+    inputs, labels = problem.samples.inputs, problem.samples.targets
+    if not isinstance(inputs, Tensor) or not isinstance(labels, Tensor):
+        raise UnsupportedError(
+            "PyHessian takes inputs and targets of one tensor each: set the estimator to 'engine'"
+        )
+    inputs = inputs.contiguous()
     chunks = list(zip(inputs.split(settings.chunk), labels.split(settings.chunk), strict=True))
     devices = range(torch.cuda.device_count())
     try:
         with torch.random.fork_rng(devices=devices), torch.cuda.device_of(inputs):
             torch.manual_seed(seed)
-            h = _Hessian(twin, loss, chunks, names)
+            h = _Hessian(problem, chunks)
             samples = h.trace(settings.probes, float("-inf"))
             trace = Scalar.of(samples, h.products)
             h.products = 0
@@ -140,7 +189,7 @@ def estimate(
                 steps += more
     finally:
         # A gradient with a graph and its parameter hold each other, out of Python's sight.
-        twin.zero_grad(set_to_none=True)
+        problem.model.zero_grad(set_to_none=True)
     return CurvatureResult(
         top_eigenvalue=Eigenvalue(top, residual, steps, h.products, residual <= settings.tolerance),
         largest_magnitude=largest,
@@ -150,6 +199,6 @@ def estimate(
         parameters=sum(p.numel() for p in h.params),
         samples=len(labels),
         dtype=settings.dtype,
-        device=inputs.device.type,
+        device=problem.device.type,
         seed=seed,
     )

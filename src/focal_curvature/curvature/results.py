@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,14 @@ class CurvatureResult:
     gauss_newton_estimator
         What estimated the latter two: "engine", whose pass for them is run beside PyHessian too,
         which has none. None where they are missing.
+    resolved
+        Whether the loss's curvature has digits left: False where 1 - p, of almost every sample's
+        class, is near the resolution of float64, in which losses are computed, or where squares
+        of the curvature are below float32's range, in which products are; then eigenvalues and
+        traces may be wrong by a factor. None where it was not looked at.
+    eigenvectors
+        By the engine: of `top` eigenvalues of the Hessian, (k, P) in their order; not part of
+        `to_dict`.
     """
 
     top_eigenvalue: Eigenvalue
@@ -178,10 +188,14 @@ class CurvatureResult:
     layer_traces: dict[str, Scalar] | None = None
     adaptive_sharpness: Scalar | None = None
     gauss_newton_estimator: str | None = None
+    resolved: bool | None = None
+    eigenvectors: Tensor | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, ready for ``json.dump``."""
-        return asdict(self, dict_factory=_plain)
+        found = asdict(replace(self, eigenvectors=None), dict_factory=_plain)
+        del found["eigenvectors"]
+        return found
 
 
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:

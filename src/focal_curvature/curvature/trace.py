@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import hessian, vjp, vmap
+from torch.utils._pytree import tree_map, tree_map_only
 
-from .operators import Operator, rademacher
+from .operators import Operator
+from .prepare import UnsupportedError, neutral, refuse
 from .problem import Problem
 from .results import Scalar
 
 PILOT = 8
-LARGEST = 2**26  # numbers in the per-sample gradients of one pass: 256 MB in float32
+LARGEST = 2**26  # numbers in the per-sample gradients, or loss Hessians, of one pass
+MOST_OUTPUTS = 4096  # of a sample, whose loss Hessian is a matrix
 
 
 def adaptive(
@@ -83,21 +87,45 @@ def hutchpp(
     squared : bool
         Estimate tr A'A.
     budget : int
-        Most probes.
+        Most probes, two at least.
     relative_error : float
         Requested standard error over |estimate|.
     """
-    exact = 0.0
+    before = operator.products
+    samples = hutchpp_blocks(
+        operator, generator, basis=basis, images=images, squared=squared, budget=budget,
+        relative_error=relative_error,
+    )  # fmt: skip
+    return Scalar.of(samples.sum(1).tolist(), operator.products - before, relative_error)
+
+
+@neutral()
+def hutchpp_blocks(
+    operator: Operator,
+    generator: torch.Generator,
+    *,
+    basis: Tensor | None = None,
+    images: Tensor | None = None,
+    squared: bool = False,
+    budget: int,
+    relative_error: float,
+    offset: float = 0.0,
+) -> Tensor:
+    """Sample as `hutchpp`, by parameter tensor: (samples, L) float64, the exact part in each.
+
+    ``offset`` is a known number that the trace is added to; the requested error is that of the sum.
+    """
+    blocks = operator.problem.blocks
+    exact = torch.zeros(1, len(operator.names), dtype=torch.float64, device=operator.device)
     if basis is not None:
-        exact = float((images if squared else basis).mul(images).sum(dtype=torch.float64))
+        exact = blocks((images if squared else basis) * images).sum(0, keepdim=True)
         if squared:
             # |AQ|^2 + |QQ'A(I - QQ')|^2: a symmetric matrix's off-diagonal block counts twice.
-            inner = float((basis @ images.T).square().sum(dtype=torch.float64))
-            exact = 2 * exact - inner
-    before = operator.products
+            inner = (basis @ images.T) @ basis
+            exact = 2 * exact - blocks(inner * inner).sum(0, keepdim=True)
 
     def draw(n: int) -> Tensor:
-        probes = rademacher(operator.problem, generator, n)
+        probes = operator.signs(generator, n)
         if basis is not None:
             probes = probes - (probes @ basis.T) @ basis
         products = operator(probes)
@@ -105,10 +133,9 @@ def hutchpp(
             if basis is not None:
                 products = products - (products @ basis.T) @ basis
             probes = products
-        return (probes * products).sum(1, dtype=torch.float64)
+        return blocks(probes * products) + exact
 
-    samples = adaptive(draw, budget=budget, relative_error=relative_error, offset=exact) + exact
-    return Scalar.of(samples.tolist(), operator.products - before, relative_error)
+    return adaptive(draw, budget=budget, relative_error=relative_error, offset=offset)
 
 
 def summed(samples: Tensor, products: int, relative_error: float) -> Scalar:
@@ -146,16 +173,11 @@ def residual_traces(
     Tensor
         (samples, L) float64; one sample, of zeros, if exact.
     """
-    problem = operator.problem
     if operator.blocks_vanish():
-        return torch.zeros(1, len(problem.names), dtype=torch.float64)
-
-    def draw(n: int) -> Tensor:
-        probes = rademacher(problem, generator, n)
-        forms = (probes * operator(probes)).split([p.numel() for p in problem.parameters], 1)
-        return torch.stack([f.sum(1, dtype=torch.float64) for f in forms], 1)
-
-    return adaptive(draw, budget=budget, relative_error=relative_error, offset=offset)
+        return torch.zeros(1, len(operator.names), dtype=torch.float64, device=operator.device)
+    return hutchpp_blocks(
+        operator, generator, budget=budget, relative_error=relative_error, offset=offset
+    )
 
 
 @dataclass(frozen=True)
@@ -169,36 +191,59 @@ class GaussNewtonTrace:
         exact.
     passes : int
         Backward passes through the whole sample set.
+    resolved : bool
+        Whether float64 resolves the loss's curvature in the outputs; see `CurvatureResult`.
     """
 
     layers: Tensor
     scaled: Tensor
     passes: int
+    resolved: bool
+
+    def extras(self, relative_error: float) -> dict[str, Any]:
+        """Return what `CurvatureResult` says of this pass beside its trace."""
+        return {
+            "adaptive_sharpness": summed(self.scaled.sum(1), self.passes, relative_error),
+            "gauss_newton_estimator": "engine",
+            "resolved": self.resolved,
+        }
 
 
+@neutral()
 def gauss_newton_trace(
     problem: Problem, generator: torch.Generator, *, budget: int, relative_error: float
 ) -> GaussNewtonTrace:
     """Trace of the Gauss-Newton matrix from per-sample gradients.
 
-    With the spectral decomposition d2 loss / d logits2 = sum_c lambda_c u_c u_c' of each sample,
+    With the spectral decomposition d2 loss / d outputs2 = sum_c lambda_c u_c u_c' of each sample,
     tr G = mean_n sum_c lambda_nc |J_n' u_nc|^2: one backward pass per eigenvector, exact. Where
     that is more than ``budget`` passes, random signs mix the eigenvectors of one sign within each
     sample: unbiased, and the average over samples makes the variance small.
+
+    Raises
+    ------
+    UnsupportedError
+        If `torch.func.vmap` cannot take the network or the loss, or a sample has more than 4096
+        outputs.
+    FloatingPointError
+        If the loss's Hessian is not finite.
     """
-    small = max(1, min(problem.batch, LARGEST // problem.size))
-    batches = problem.batches(small)
+    roots = _Roots(problem)
     with torch.no_grad():
-        roots = [_loss_roots(problem, x, y) for x, y, _ in batches]
-    # Softmax losses don't see a constant added to all logits, so one root is always nothing.
-    largest = torch.stack([r.norm(dim=2).amax(0) for r, _ in roots]).amax(0)
+        # Softmax losses don't see a constant added to all logits, so one root is always nothing.
+        largest = torch.stack([root.norm(dim=2).amax(0) for _, _, root, _ in roots()]).amax(0)
     used = largest > 1e-6 * largest.max()
     used[0] = True  # also where the loss has no curvature at all
     exact = int(used.sum()) <= budget
+    indefinite = False
 
-    def norms(x: Tensor, cotangents: Tensor) -> Tensor:
+    def norms(x: Any, cotangents: Tensor) -> Tensor:
         """|J'c|^2 and |theta J'c|^2 per cotangent c and parameter tensor: (2, m, L)."""
-        _, pull = vjp(lambda *p: problem.logits(p, x[None])[0], *problem.parameters)
+
+        def outputs(*p: Tensor) -> Tensor:
+            return problem.outputs(p, tree_map_only(Tensor, lambda t: t[None], x))[0].flatten()
+
+        _, pull = vjp(outputs, *problem.parameters)
         rows = []
         for c in cotangents:
             parts = pull(c)
@@ -208,56 +253,110 @@ def gauss_newton_trace(
             )
         return torch.stack(rows, 1)
 
-    def total(mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-        """Weighted sums (2, m, L) over samples of what ``mix`` makes of the roots."""
+    def total(n: int, mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        """Weighted sums (n, 2, L) over samples of what ``mix`` makes of the roots, n at a time."""
         out = 0.0
-        for (x, _, w), (root, sign) in zip(batches, roots, strict=True):
+        for x, w, root, sign in roots():
             cotangents, signs = mix(root[:, used], sign[:, used])
-            found = vmap(norms)(x, cotangents.to(x.dtype)).double()
-            out = out + torch.einsum("nsml,nm,n->sml", found, signs, w.double())
+            axes = tree_map(lambda t: 0 if isinstance(t, Tensor) else None, x)
+            with refuse("no gradients by sample"):
+                squares = vmap(norms, (axes, 0))(x, cotangents.to(problem.dtype)).double()
+            sums = torch.einsum("nsml,nm,n->msl", squares, signs, w)
+            out = out + sums.unflatten(0, (-1, n)).sum(0)
         return out
 
     with torch.no_grad():
         if exact:
-            layers, scaled = total(lambda root, sign: (root, sign)).sum(1, keepdim=True)
-            return GaussNewtonTrace(layers, scaled, int(used.sum()))
-        indefinite = any(bool((s[:, used] < 0).any()) for _, s in roots)
+            layers, scaled = total(1, lambda root, sign: (root, sign)).unbind(1)
+            return GaussNewtonTrace(layers, scaled, int(used.sum()), roots.resolved)
 
         def draw(n: int) -> Tensor:
             def mix(root: Tensor, sign: Tensor) -> tuple[Tensor, Tensor]:
+                nonlocal indefinite
                 shape = (len(root), n, root.shape[1])
                 bits = torch.randint(2, shape, generator=generator, device=root.device).double()
+                both = bool((sign < 0).any())
+                indefinite |= both
+                # Those of the other sign are subtracted, where there are any.
                 mixed = [
                     torch.einsum("nmc,nck->nmk", (2.0 * bits - 1) * (sign == s)[:, None], root)
-                    for s in ([1, -1] if indefinite else [1])
+                    for s in ((1, -1) if both else (1,))
                 ]
                 signs = torch.ones(len(root), n, device=root.device, dtype=torch.float64)
                 return torch.cat(mixed, 1), torch.cat([signs, -signs], 1)[:, : n * len(mixed)]
 
-            found = total(mix)
-            return found.unflatten(1, (-1, n)).sum(1).transpose(0, 1)
+            return total(n, mix)
 
         def first(n: int) -> Tensor:
-            both.append(draw(n))
-            return both[-1][:, 0]
+            draws.append(draw(n))
+            return draws[-1][:, 0]
 
-        both: list[Tensor] = []
+        draws: list[Tensor] = []
         adaptive(first, budget=budget, relative_error=relative_error)
-        layers, scaled = torch.cat(both).unbind(1)
-    return GaussNewtonTrace(layers, scaled, len(layers) * (1 + indefinite))
+        layers, scaled = torch.cat(draws).unbind(1)
+    return GaussNewtonTrace(layers, scaled, len(layers) * (1 + indefinite), roots.resolved)
 
 
-def _loss_roots(problem: Problem, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Scaled eigenvectors sqrt|lambda| u and signs of each sample's loss Hessian at its logits.
+class _Roots:
+    """Each sample's roots of the loss's Hessian in the outputs, kept where they are not many.
 
-    Returns (n, K, K), rows the vectors in falling |lambda|, and (n, K), both float64.
+    Attributes
+    ----------
+    resolved : bool
+        See `CurvatureResult`; good after the first pass.
     """
-    logits = problem.logits(problem.parameters, x).double()
-    curvature = vmap(hessian(lambda z, t: problem.loss(z[None], t[None])[0]))(logits, y)
-    if not curvature.isfinite().all():  # eigh would fail in words of its own
-        raise FloatingPointError("non-finite Hessian of the loss in the logits")
-    values, vectors = torch.linalg.eigh(curvature)
-    order = values.abs().argsort(dim=1, descending=True)
-    values = values.gather(1, order)
-    vectors = vectors.transpose(1, 2).gather(1, order[:, :, None].expand_as(vectors))
-    return vectors * values.abs().sqrt()[:, :, None], values.sign()
+
+    def __init__(self, problem: Problem) -> None:
+        outputs = sum(shape.numel() for shape in problem.shapes)
+        if outputs > MOST_OUTPUTS:
+            raise UnsupportedError(f"{outputs} outputs a sample are too many for their matrix")
+        self.problem = problem
+        self.size = max(1, min(problem.batch, LARGEST // max(problem.size, outputs**2)))
+        self.keep = problem.samples.count * outputs**2 <= LARGEST
+        self.kept: list[tuple[Any, Tensor, Tensor, Tensor]] = []
+        self.curvature = self.lost = 0.0
+
+    def __call__(self) -> Iterator[tuple[Any, Tensor, Tensor, Tensor]]:
+        """Give each batch's inputs, weights (n,), roots (n, K, K) and their signs (n, K)."""
+        if self.kept:
+            yield from self.kept
+            return
+        for x, y, w in self.problem.batches(self.size):
+            made = x, w, *self._roots(x, y, w)
+            if self.keep:
+                self.kept.append(made)
+            yield made
+
+    def _roots(self, x: Any, y: Any, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled eigenvectors sqrt|lambda| u, rows in falling |lambda|, and signs, in float64."""
+        problem = self.problem
+        outputs = problem.outputs(problem.parameters, x).double()
+        shape = outputs.shape[1:]
+
+        def loss(z: Tensor, target: Any) -> Tensor:
+            one = tree_map_only(Tensor, lambda t: t[None], target)
+            return problem.losses(z.view(1, *shape), one).sum()
+
+        flat = outputs.flatten(1)
+        with refuse("no Hessian of the loss by sample"):
+            axes = tree_map(lambda t: 0 if isinstance(t, Tensor) else None, y)
+            curvature = vmap(hessian(loss), (0, axes))(flat, y)
+        if not curvature.isfinite().all():  # eigh would fail in words of its own
+            raise FloatingPointError("non-finite Hessian of the loss in the outputs")
+        # What does not change with a constant added to all logits has rows that sum to zero, and
+        # they do as long as float64 tells 1 - p from nothing.
+        other = torch.linspace(-1, 1, flat.numel(), device=flat.device).double().view_as(outputs)
+        here, there = (problem.losses(z, y) for z in (other, other + 1))
+        self.invariant = torch.allclose(here, there, rtol=1e-9)
+        self.curvature += float(w @ curvature.flatten(1).norm(dim=1))
+        self.lost += float(w @ curvature.sum(2).norm(dim=1))
+        values, vectors = torch.linalg.eigh(curvature)
+        order = values.abs().argsort(dim=1, descending=True)
+        values = values.gather(1, order)
+        vectors = vectors.transpose(1, 2).gather(1, order[:, :, None].expand_as(vectors))
+        return vectors * values.abs().sqrt()[:, :, None], values.sign()
+
+    @property
+    def resolved(self) -> bool:
+        small = self.problem.dtype == torch.float32 and 0 < self.curvature < 1e-18
+        return not ((self.invariant and self.lost >= 0.01 * self.curvature) or small)

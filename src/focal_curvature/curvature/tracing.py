@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -120,6 +121,8 @@ def structure(module: nn.Module) -> Hashable | None:
             return type(value), *map(plain, value)
         if isinstance(value, set | frozenset) and not value:
             return "set"
+        if isinstance(value, partial):
+            return "partial", value.func, plain(value.args), plain(value.keywords)
         if isinstance(value, PLAIN):
             return type(value), value  # 1, 1.0 and True are equal
         raise TypeError(type(value))

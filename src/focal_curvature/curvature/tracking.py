@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .memory import estimate_within_memory, within_memory
 from .operators import Operator
+from .prepare import UnsupportedError
 from .problem import Problem
 from .settings import Settings
 from .trace import gauss_newton_trace, residual_traces
@@ -35,7 +36,8 @@ def traces(
     Returns
     -------
     dict
-        ``trace_hessian`` and ``trace_gauss_newton`` in nats; NaN where a derivative is not finite.
+        ``trace_hessian`` and ``trace_gauss_newton`` in nats; NaN where a derivative is not finite,
+        or cannot be computed.
 
     Raises
     ------
@@ -46,15 +48,22 @@ def traces(
     limits = {"budget": settings.probes, "relative_error": settings.relative_error}
 
     def attempt(chunk: int) -> dict[str, float]:
-        problem = Problem.of(model, loss, inputs, labels, batch=settings.batch, chunk=chunk)
         generator = torch.Generator(inputs.device).manual_seed(seed)
         known = hessian = math.nan
         try:
+            problem = Problem.of(
+                model,
+                loss,
+                (inputs, labels),
+                batch=settings.batch,
+                chunk=chunk,
+                check=settings.check,
+            )
             known = float(gauss_newton_trace(problem, generator, **limits).layers.sum(1).mean())
-            residual = Operator(problem, "residual", check=settings.check)
+            residual = Operator.on(problem, "residual", check=settings.check)
             samples = residual_traces(residual, generator, known, **limits)
             hessian = known + float(samples.sum(1).mean())
-        except FloatingPointError as error:
+        except (FloatingPointError, UnsupportedError) as error:
             logger.error("traces: %s", error)
         return {"trace_hessian": hessian, "trace_gauss_newton": known}
 
@@ -103,7 +112,7 @@ def sharpness(
                     for spectrum in (found.hessian, found.gauss_newton)
                     for number in (spectrum.eigenvalues[0].estimate, spectrum.trace.estimate)
                 ]
-            except FloatingPointError as error:
+            except (FloatingPointError, UnsupportedError) as error:
                 logger.error("%s: %s", name, error)
         for matrix, at in (("", 0), ("gauss_newton_", 2)):
             row[f"top_eigenvalue_{matrix}{name}"] = known[loss][at]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_map_only
+
+from focal_curvature.curvature import Operator, Problem
 
 
 class Quadratic(nn.Module):
@@ -35,18 +41,54 @@ def with_spectrum(*eigenvalues: float, seed: int = 0) -> Tensor:
     return ((q * torch.tensor(eigenvalues, dtype=torch.float64)) @ q.T).float()
 
 
-def exact_hessian(model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Full float64 Hessian of the mean loss by autograd, parameters in the model's order."""
+def exact_hessian(
+    model: nn.Module,
+    loss: nn.Module,
+    inputs: Any,
+    labels: Any,
+    names: Sequence[str] | None = None,
+    *,
+    numerical: bool = False,
+) -> Tensor:
+    """Full float64 Hessian of the mean loss, parameters in the model's order.
+
+    By autograd, or by differences of gradients: some of torch's second derivatives are wrong.
+    """
     model = model.double().eval()
-    params = {k: p.detach() for k, p in model.named_parameters()}
+    names = names or [name for name, _ in model.named_parameters()]
+    params = {k: p.detach() for k, p in model.named_parameters() if k in names}
     flat = torch.cat([p.flatten() for p in params.values()])
+    inputs, labels = tree_map_only(
+        Tensor, lambda t: t.double() if t.is_floating_point() else t, (inputs, labels)
+    )
 
     def mean_loss(theta: Tensor) -> Tensor:
         parts = theta.split([p.numel() for p in params.values()])
         named = {k: t.view_as(p) for (k, p), t in zip(params.items(), parts, strict=True)}
-        return loss(functional_call(model, named, (inputs.double(),)), labels).mean()
+        keywords = inputs if isinstance(inputs, dict) else {}
+        out = functional_call(model, named, () if keywords else (inputs,), keywords)
+        if isinstance(out, dict) and "logits" in out:
+            out = out["logits"]
+        return loss(out, labels).mean()
 
-    return torch.autograd.functional.hessian(mean_loss, flat)
+    if not numerical:
+        return torch.autograd.functional.hessian(mean_loss, flat)
+    rows = []
+    for i in range(len(flat)):
+        step = torch.zeros_like(flat)
+        step[i] = 1e-3
+        one, two = (
+            torch.autograd.functional.jacobian(mean_loss, flat + k * step)
+            - torch.autograd.functional.jacobian(mean_loss, flat - k * step)
+            for k in (1, 2)
+        )
+        rows.append((8 * one - two) / 12e-3)
+    return torch.stack(rows)
+
+
+def dense(problem: Problem, matrix: str = "hessian") -> Tensor:
+    """The whole matrix, from products."""
+    return Operator.on(problem, matrix)(torch.eye(problem.size, dtype=problem.dtype))
 
 
 def tiny_net() -> nn.Module:

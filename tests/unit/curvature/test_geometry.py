@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from focal_curvature.curvature import geometry
+from focal_curvature.curvature import Settings, geometry
 from focal_curvature.curvature.problem import Problem
 from focal_curvature.losses.focal import focal
 
@@ -25,7 +25,7 @@ def samples():
 def problems(net, samples):
     losses = {"objective": focal(2), "cross_entropy": focal(0)}
     return {
-        name: Problem.of(net, loss, *samples, dtype=torch.float64) for name, loss in losses.items()
+        name: Problem.of(net, loss, samples, dtype=torch.float64) for name, loss in losses.items()
     }
 
 
@@ -33,8 +33,8 @@ def exact_hessian(problem):
     theta = torch.cat([p.flatten() for p in problem.parameters])
 
     def mean_loss(theta):
-        logits = problem.logits(problem.split(theta), problem.inputs)
-        return problem.loss(logits, problem.labels).mean()
+        logits = problem.outputs(problem.split(theta), problem.samples.inputs)
+        return problem.loss(logits, problem.samples.targets).mean()
 
     return torch.autograd.functional.hessian(mean_loss, theta)
 
@@ -51,11 +51,13 @@ def test_spectrum_of_full_length_has_the_exact_extremes(problems):
 
 
 def test_lines_meet_at_the_weights_and_bend_as_the_hessian_says(problems):
-    lines, plane = geometry.surroundings(problems, seed=0, reach=3e-3, resolution=3, surface=True)
+    lines, plane = geometry.surroundings(
+        problems, seed=0, tolerance=1e-2, reach=3e-3, resolution=3, surface=True
+    )
     for name, problem in problems.items():
         hessian = exact_hessian(problem)
-        logits = problem.logits(problem.parameters, problem.inputs)
-        here = problem.loss(logits, problem.labels).mean().item()
+        logits = problem.outputs(problem.parameters, problem.samples.inputs)
+        here = problem.loss(logits, problem.samples.targets).mean().item()
         for direction in ("top eigenvector", "random"):
             _, _, below, middle, above, _, _ = (
                 row["loss"]
@@ -72,12 +74,17 @@ def test_lines_meet_at_the_weights_and_bend_as_the_hessian_says(problems):
         centre = [r["loss"] for r in plane if r["hessian_of"] == name and r["x"] == r["y"] == 0]
         assert centre == [pytest.approx(here, rel=1e-9)]
     assert len(plane) == 2 * 9
-    assert geometry.surroundings(problems, seed=0, reach=1, resolution=3, surface=False)[1] == []
+    assert (
+        geometry.surroundings(
+            problems, seed=0, tolerance=1e-2, reach=1, resolution=3, surface=False
+        )[1]
+        == []
+    )
 
 
 def test_both_estimators_agree_with_the_exact_hessian(net, samples, problems):
     row = geometry.compare(
-        net, focal(2), *samples, {"probes": 200, "tolerance": 1e-3, "dtype": "float64"}, seed=0
+        net, focal(2), *samples, Settings(probes=200, tolerance=1e-3, dtype="float64"), seed=0
     )
     hessian = exact_hessian(problems["objective"])
     top, trace = torch.linalg.eigvalsh(hessian)[-1].item(), hessian.trace().item()
@@ -96,14 +103,14 @@ def test_a_hessian_that_is_not_finite_leaves_what_needs_none(caplog):
         net[0].weight.mul_(1e25)
         net[2].weight.mul_(1e-25)
     samples = torch.randn(20, 4), torch.arange(20) % 3
-    problem = Problem.of(net, focal(0), *samples)
+    problem = Problem.of(net, focal(0), samples)
     assert geometry.spectrum(problem, seed=0, probes=2, steps=3) == []
     lines, plane = geometry.surroundings(
-        {"objective": problem}, seed=0, reach=0.1, resolution=3, surface=True
+        {"objective": problem}, seed=0, tolerance=1e-2, reach=0.1, resolution=3, surface=True
     )
     assert {row["direction"] for row in lines} == {"random"}
     assert len(plane) == 9
-    row = geometry.compare(net, focal(0), *samples, {"probes": 2}, seed=0)
+    row = geometry.compare(net, focal(0), *samples, Settings(probes=2), seed=0)
     assert np.isnan([row["pyhessian_trace"], row["engine_top_eigenvalue"]]).all()
     assert np.isnan(row["trace_difference_in_stderr"])
     assert row["engine_seconds"] > 0

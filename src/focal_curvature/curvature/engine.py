@@ -139,20 +139,19 @@ def _by_parts(
     """Return the traces of the three matrices, and the Hessian's by parameter tensor."""
     target = settings.relative_error
     residual = Operator.on(problem, "residual", check=settings.check)
-    samples = residual_traces(
+    of_residual, by_layer = residual_traces(
         residual, generator, float(passes.layers.sum(1).mean()), budget=settings.probes,
         relative_error=target,
     )  # fmt: skip
     of_gauss_newton = summed(passes.layers.sum(1), passes.passes, target)
-    of_residual = summed(samples.sum(1), residual.products, target)
     traces = {
         "gauss_newton": of_gauss_newton,
         "residual": of_residual,
         "hessian": of_gauss_newton.plus(of_residual, target),
     }
     layers = {
-        name: summed(g, passes.passes, target).plus(summed(r, residual.products, target), target)
-        for name, g, r in zip(problem.names, passes.layers.T, samples.T, strict=True)
+        name: summed(g, passes.passes, target).plus(r, target)
+        for name, g, r in zip(problem.names, passes.layers.T, by_layer, strict=True)
     }
     return {name: Spectrum(trace) for name, trace in traces.items()}, layers
 

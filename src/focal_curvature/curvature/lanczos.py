@@ -90,13 +90,16 @@ def lanczos(
         values, vectors = torch.linalg.eigh((small + small.T) / 2)
         wanted = vectors[:, -k - 1 :].flip(1).T.to(space.dtype)
         theta = values[-k - 1 :].flip(0)
-        gaps = (wanted @ image - theta.to(space.dtype)[:, None] * (wanted @ space)).norm(dim=1)
-        relative = gaps.double() / theta.abs().clamp(min=torch.finfo(torch.float64).tiny)
+        gaps = (wanted @ image - theta.to(space.dtype)[:, None] * (wanted @ space)).norm(
+            dim=1,
+            dtype=torch.float64,  # squares of small ones are below the range of float32
+        )
+        relative = gaps / theta.abs().clamp(min=torch.finfo(torch.float64).tiny)
         met = relative <= tolerance
         settled = met[:k].all() and (m == len(q) or (m > k and relative[k] <= GUARD * tolerance))
         rest = image[-1] - (space @ image[-1]) @ space
         rest = rest - (space @ rest) @ space  # twice is enough
-        size = rest.norm()
+        size = rest.norm(dtype=torch.float64)
         exhausted = size <= torch.finfo(q.dtype).eps * values.abs().max() * m or m == len(q)
         if settled or m == max_iterations or exhausted:
             break

@@ -179,7 +179,9 @@ def estimate_of(problem: Problem, settings: Settings, seed: int) -> CurvatureRes
             trace = Scalar.of(samples, h.products)
             h.products = 0
             probe = [torch.randn_like(p) for p in h.params]
-            size = math.sqrt(_dot(*[h.dataloader_hv_product(probe)[1]] * 2) / _dot(probe, probe))
+            image = h.dataloader_hv_product(probe)[1]
+            # In float64: squares of a tiny Hessian's products are below the range of float32.
+            size = math.sqrt(_dot(*[[x.double() for x in image]] * 2) / _dot(probe, probe))
             h.scale = 1 / size if size else 1.0
             largest, residual, steps = h.dominant(settings)
             top = largest

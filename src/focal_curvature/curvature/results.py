@@ -162,9 +162,9 @@ class CurvatureResult:
         which has none. None where they are missing.
     resolved
         Whether the loss's curvature has digits left: False where 1 - p, of almost every sample's
-        class, is near the resolution of float64, in which losses are computed, or where squares
-        of the curvature are below float32's range, in which products are; then eigenvalues and
-        traces may be wrong by a factor. None where it was not looked at.
+        class, is near the resolution of float64, in which losses are computed, or where the
+        curvature is near the end of float32's range, in which products are; then eigenvalues
+        and traces may be wrong by a factor. None where it was not looked at.
     eigenvectors
         By the engine: of `top` eigenvalues of the Hessian, (k, P) in their order; not part of
         `to_dict`.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,53 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import hessian, vjp, vmap
+from torch.linalg import vector_norm
 from torch.utils._pytree import tree_map, tree_map_only
 
+from . import by_sample
+from .adaptive import adaptive
 from .operators import Operator
 from .prepare import UnsupportedError, neutral, refuse
 from .problem import Problem
 from .results import Scalar
 
-PILOT = 8
 LARGEST = 2**26  # numbers in the per-sample gradients, or loss Hessians, of one pass
 MOST_OUTPUTS = 4096  # of a sample, whose loss Hessian is a matrix
-
-
-def adaptive(
-    draw: Callable[[int], Tensor],
-    *,
-    budget: int,
-    relative_error: float,
-    offset: float = 0.0,
-) -> Tensor:
-    """Draw samples until the standard error of their mean is small enough, or the budget is spent.
-
-    Parameters
-    ----------
-    draw : callable
-        n -> (n, ...) independent samples; those of the quantity itself are the sums over the
-        trailing dimensions.
-    budget : int
-        Most samples.
-    relative_error : float
-        Requested standard error over |offset + mean|.
-    offset : float
-        Exactly known part of the quantity.
-
-    Notes
-    -----
-    After a pilot the number needed is computed from the spread so far and drawn at most at double
-    the samples held, so that a lucky pilot can't end the run nor an unlucky one overrun it by much.
-    """
-    samples = draw(min(PILOT, budget))
-    while len(samples) < budget:
-        totals = samples.reshape(len(samples), -1).sum(1).double()
-        target = relative_error * abs(offset + float(totals.mean()))
-        needed = math.ceil(min(float(totals.var()) / target**2, budget)) if target else budget
-        if needed <= len(samples):
-            break
-        samples = torch.cat([samples, draw(min(needed, 2 * len(samples), budget) - len(samples))])
-    return samples
 
 
 def hutchpp(
@@ -132,7 +96,7 @@ def hutchpp_blocks(
         if squared:
             if basis is not None:
                 products = products - (products @ basis.T) @ basis
-            probes = products
+            probes = products = products.double()  # squares may be below the range of float32
         return blocks(probes * products) + exact
 
     return adaptive(draw, budget=budget, relative_error=relative_error, offset=offset)
@@ -152,13 +116,17 @@ def residual_traces(
     *,
     budget: int,
     relative_error: float,
-) -> Tensor:
-    """Sample the traces of the residual's diagonal blocks, by parameter tensor.
+) -> tuple[Scalar, tuple[Scalar, ...]]:
+    """Estimate the traces of the residual's diagonal blocks, by parameter tensor, and their sum.
+
+    They are zero where the blocks vanish by the structure of the network; else they come from
+    `by_sample.draws`, or where `torch.func.vmap` cannot take the network from Hutchinson's
+    estimator.
 
     Parameters
     ----------
     operator : Operator
-        The residual. Without products if its diagonal blocks vanish by its structure.
+        The residual.
     generator : torch.Generator
         Of the probes.
     offset : float
@@ -170,14 +138,25 @@ def residual_traces(
 
     Returns
     -------
-    Tensor
-        (samples, L) float64; one sample, of zeros, if exact.
+    total : Scalar
+    layers : tuple of Scalar
+        By parameter tensor.
     """
+    problem = operator.problem
     if operator.blocks_vanish():
-        return torch.zeros(1, len(operator.names), dtype=torch.float64, device=operator.device)
-    return hutchpp_blocks(
-        operator, generator, budget=budget, relative_error=relative_error, offset=offset
-    )
+        zero = Scalar.exact(0.0, 0)
+        return zero, (zero,) * len(operator.names)
+    limits = {"budget": budget, "relative_error": relative_error, "offset": offset}
+    try:
+        made, products = by_sample.draws(problem, generator, **limits)
+    except UnsupportedError:
+        made = hutchpp_blocks(operator, generator, **limits)
+        rows = (made.sum(1), *made.T)
+        total, *layers = (summed(row, len(made), relative_error) for row in rows)
+    else:
+        rows = (made.sum(1), *made.T)
+        total, *layers = (by_sample.mean_of(row, products, relative_error) for row in rows)
+    return total, tuple(layers)
 
 
 @dataclass(frozen=True)
@@ -249,9 +228,9 @@ def gauss_newton_trace(
             parts = pull(c)
             weighted = [g * p for g, p in zip(parts, problem.parameters, strict=True)]
             rows.append(
-                torch.stack([torch.stack([g.square().sum() for g in s]) for s in (parts, weighted)])
+                torch.stack([torch.stack([vector_norm(g) for g in s]) for s in (parts, weighted)])
             )
-        return torch.stack(rows, 1)
+        return torch.stack(rows, 1).square()
 
     def total(n: int, mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
         """Weighted sums (n, 2, L) over samples of what ``mix`` makes of the roots, n at a time."""
@@ -358,5 +337,5 @@ class _Roots:
 
     @property
     def resolved(self) -> bool:
-        small = self.problem.dtype == torch.float32 and 0 < self.curvature < 1e-18
+        small = self.problem.dtype == torch.float32 and 0 < self.curvature < 1e-35
         return not ((self.invariant and self.lost >= 0.01 * self.curvature) or small)

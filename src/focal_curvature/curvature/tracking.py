@@ -61,8 +61,7 @@ def traces(
             )
             known = float(gauss_newton_trace(problem, generator, **limits).layers.sum(1).mean())
             residual = Operator.on(problem, "residual", check=settings.check)
-            samples = residual_traces(residual, generator, known, **limits)
-            hessian = known + float(samples.sum(1).mean())
+            hessian = known + residual_traces(residual, generator, known, **limits)[0].estimate
         except (FloatingPointError, UnsupportedError) as error:
             logger.error("traces: %s", error)
         return {"trace_hessian": hessian, "trace_gauss_newton": known}

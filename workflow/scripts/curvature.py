@@ -8,6 +8,7 @@ from pathlib import Path
 import job
 
 from focal_curvature import provenance
+from focal_curvature.curvature import UnsupportedError
 from focal_curvature.curvature.memory import estimate_within_memory
 from focal_curvature.data import tensors
 from focal_curvature.files import exclusive, write_json
@@ -80,10 +81,14 @@ def measure_all(snakemake):
 
 
 def measure(name, arguments, seed):
-    """Estimate, and say so; a Hessian that is not finite is a finding, not an end of the job."""
+    """Estimate, and say so.
+
+    A Hessian that is not finite, or that a network has none of, is a finding, not an end of the
+    job: what else was measured is kept.
+    """
     try:
         result, settings = estimate_within_memory(*arguments, seed)
-    except FloatingPointError as error:
+    except (FloatingPointError, UnsupportedError) as error:
         logging.error("%s: %s", name, error)
         return {"status": "failed", "reason": str(error)}
     logging.info(

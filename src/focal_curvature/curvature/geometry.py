@@ -66,10 +66,11 @@ def look(
     """
 
     def attempt(chunk: int) -> dict[str, Rows]:
-        used = Settings.of({**settings, "chunk": chunk})
+        used = {**settings, "chunk": chunk}
+        checked = Settings.of(used)
         try:
             made = {
-                loss: Problem.of(model, loss, (inputs, labels), batch=used.batch, chunk=chunk)
+                loss: Problem.of(model, loss, (inputs, labels), batch=checked.batch, chunk=chunk)
                 for loss in dict.fromkeys(losses.values())
             }
         except UnsupportedError as error:
@@ -83,7 +84,7 @@ def look(
         lines, plane = surroundings(
             {name: made[loss] for name, loss in losses.items()},
             seed,
-            tolerance=used.tolerance,
+            tolerance=checked.tolerance,
             reach=reach,
             resolution=resolution,
             surface=surface,
@@ -209,7 +210,7 @@ def compare(
     loss: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    settings: Settings,
+    settings: Mapping[str, Any],
     seed: int,
 ) -> dict[str, Any]:
     """Hold the engine against PyHessian on one problem, one after the other in this process.
@@ -229,7 +230,7 @@ def compare(
         started = time.perf_counter()
         numbers = [math.nan] * 4
         try:
-            found = run(model, loss, inputs, labels, settings, seed)
+            found = run(model, loss, inputs, labels, Settings.of(settings), seed)
             eigenvalue, trace = found.top_eigenvalue, found.trace
             numbers = [eigenvalue.estimate, eigenvalue.residual, trace.estimate, trace.stderr]
         except (FloatingPointError, UnsupportedError) as error:

@@ -1,8 +1,9 @@
-"""Batch norm that can be differentiated three times."""
+"""Networks that can be differentiated three times."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,18 +11,23 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-_REFUSED = (F.layer_norm, F.group_norm, F.instance_norm)
+from focal_curvature.curvature.prepare import twice_differentiable
 
 
-class ComposedBatchNorm(TorchFunctionMode):
-    """Within it, batch norm in training mode is composed of elementary operations.
+@contextmanager
+def thrice_differentiable() -> Iterator[None]:
+    """Compose normalisations and attention of elementary operations.
 
-    Torch's own (2.11) takes the batch's statistics for constants in derivatives of third order,
-    which the gradient of a Hessian's trace is of, and gives wrong numbers without a word
-    (pytorch/pytorch#186256). Layer norm is as wrong (pytorch/pytorch#175754); it and its kin are
-    refused with a ValueError.
+    Torch's own (2.11) batch norm in training mode takes the batch's statistics for constants in
+    derivatives of third order, which the gradient of a Hessian's trace is of, and gives wrong
+    numbers without a word (pytorch/pytorch#186256). Layer norm and its kin are as wrong
+    (pytorch/pytorch#175754).
     """
+    with twice_differentiable(recurrent=False), _Composed():
+        yield
 
+
+class _Composed(TorchFunctionMode):
     def __torch_function__(
         self,
         function: Callable[..., Any],
@@ -30,14 +36,7 @@ class ComposedBatchNorm(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run a torch function, or what replaces it."""
-        if function in _REFUSED:
-            raise ValueError(
-                f"trace penalties cannot go through {function.__name__}: "
-                "its third derivative is wrong in torch; take a model with batch norm or none"
-            )
-        return (composed_batch_norm if function is F.batch_norm else function)(
-            *args, **(kwargs or {})
-        )
+        return _COMPOSED.get(function, function)(*args, **(kwargs or {}))
 
 
 def composed_batch_norm(
@@ -69,3 +68,82 @@ def composed_batch_norm(
     if weight is not None:
         out = out * weight.view(mean.shape)
     return out if bias is None else out + bias.view(mean.shape)
+
+
+def composed_layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Tensor:
+    """Normalise over the last dimensions, as `torch.nn.functional.layer_norm`.
+
+    Ba et al. 2016, arXiv 1607.06450, equation 4.
+    """
+    out = _standardised(input, range(-len(normalized_shape), 0), eps)
+    return _affine(out, weight, bias)
+
+
+def composed_group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
+) -> Tensor:
+    """Normalise (N, C, ...) over groups of channels, as `torch.nn.functional.group_norm`.
+
+    Wu and He 2018, arXiv 1803.08494, equation 7.
+    """
+    grouped = input.unflatten(1, (num_groups, -1)).flatten(2)
+    out = _standardised(grouped, (2,), eps).reshape(input.shape)
+    return _affine(out, *_by_channel(input, weight, bias))
+
+
+def composed_instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel of each image, as `torch.nn.functional.instance_norm`.
+
+    Raises
+    ------
+    ValueError
+        With running statistics, which are not kept.
+    """
+    if running_mean is not None:
+        raise ValueError("trace penalties keep no running statistics of instance norm")
+    out = _standardised(input, range(2, input.ndim), eps)
+    return _affine(out, *_by_channel(input, weight, bias))
+
+
+def _standardised(input: Tensor, axes: Sequence[int], eps: float) -> Tensor:
+    centred = input - input.mean(tuple(axes), keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(tuple(axes), keepdim=True) + eps)
+
+
+def _by_channel(input: Tensor, *parameters: Tensor | None) -> list[Tensor | None]:
+    shape = (-1, *[1] * (input.ndim - 2))
+    return [None if p is None else p.view(shape) for p in parameters]
+
+
+def _affine(out: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    out = out if weight is None else out * weight
+    return out if bias is None else out + bias
+
+
+_COMPOSED: dict[Callable[..., Any], Callable[..., Any]] = {
+    F.batch_norm: composed_batch_norm,
+    F.layer_norm: composed_layer_norm,
+    F.group_norm: composed_group_norm,
+    F.instance_norm: composed_instance_norm,
+}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from focal_curvature.regularisers.normalisation import ComposedBatchNorm
+from focal_curvature.regularisers.normalisation import thrice_differentiable
 
 if TYPE_CHECKING:
     from focal_curvature.training.stack import Stack
@@ -85,7 +85,7 @@ class TracePenalty:
             ``loss`` with the penalty, and ``penalised_trace``, the estimate as it came out (nats),
             which may be negative; NaN at a step without a penalty.
         """
-        with ComposedBatchNorm():
+        with thrice_differentiable():
             logits = networks(images).flatten(0, 1)
         losses = loss(logits, labels.flatten())
         totals = getattr(losses.view(networks.size, -1), reduction)(dim=1)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
+import focal_curvature
 from focal_curvature.curvature import Operator, Settings, UnsupportedError, estimate, lanczos
 from focal_curvature.curvature.engine import estimate_of
 from focal_curvature.curvature.problem import Problem
@@ -137,7 +142,7 @@ ZOO = {
     "softplus": (lambda: between(nn.Softplus()), images),
     "layer norm": (
         lambda: nn.Sequential(
-            nn.Flatten(), nn.Linear(16, 3), nn.LayerNorm(3), nn.ReLU(), nn.Linear(3, 5)
+            nn.Flatten(), nn.Linear(16, 3), nn.LayerNorm(3), nn.Tanh(), nn.Linear(3, 5)
         ),
         images,
     ),
@@ -151,7 +156,7 @@ ZOO = {
     "gru": (lambda: Recurrent(nn.GRU), images),
     "weight norm": (
         lambda: nn.Sequential(
-            nn.Flatten(), parametrizations.weight_norm(nn.Linear(16, 3)), nn.ReLU(), nn.Linear(3, 5)
+            nn.Flatten(), parametrizations.weight_norm(nn.Linear(16, 3)), nn.Tanh(), nn.Linear(3, 5)
         ),
         images,
     ),
@@ -711,6 +716,24 @@ def test_losses_that_are_no_mean_over_samples_are_refused(loss, message):
 def test_data_that_can_be_read_only_once_are_refused():
     with pytest.raises(UnsupportedError, match="only once"):
         Operator(flat(nn.Linear(16, 5)), focal(0), ((X, Y) for _ in range(3)))
+
+
+def test_the_library_imports_torch_and_numpy_alone():
+    code = (
+        "import sys, numpy, torch; known = set(sys.modules); import focal_curvature.curvature;"
+        "print(*set(sys.modules) - known - set(sys.stdlib_module_names))"
+    )
+    source = str(Path(focal_curvature.__file__).parents[1])
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": source},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    leaves = {"focal_curvature", "focal_curvature.kernels", "focal_curvature.memory"}
+    below = ("focal_curvature.curvature", "torch.", "numpy.")
+    assert not [n for n in set(found.stdout.split()) - leaves if not n.startswith(below)]
 
 
 # --- numbers ------------------------------------------------------------------------------------

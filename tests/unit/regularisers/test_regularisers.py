@@ -14,7 +14,7 @@ from focal_curvature.models.small_cnn import small_cnn
 from focal_curvature.models.small_resnet import small_resnet
 from focal_curvature.regularisers import gauss_newton_trace as gauss_newton
 from focal_curvature.regularisers import hessian_trace as hessian
-from focal_curvature.regularisers.normalisation import ComposedBatchNorm
+from focal_curvature.regularisers.normalisation import thrice_differentiable
 from focal_curvature.regularisers.sam import sam
 from focal_curvature.training.stack import Stack
 
@@ -42,7 +42,7 @@ def flat(tensors):
 def estimated(kind, problem, seed=0, reduction="mean"):
     """One estimate, with its graph."""
     model, inputs, labels = problem
-    with ComposedBatchNorm():
+    with thrice_differentiable():
         logits = model(inputs)
     total = getattr(CROSS_ENTROPY(logits, labels), reduction)()
     parameters = list(model.parameters())
@@ -55,7 +55,7 @@ def exact(kind, problem):
     named = dict(model.named_parameters())
 
     def logits(*values):
-        with ComposedBatchNorm():
+        with thrice_differentiable():
             return functional_call(model, dict(zip(named, values, strict=True)), (inputs,))
 
     values = tuple(named.values())
@@ -80,10 +80,30 @@ def images():
     return torch.rand(8, 1, 8, 8, dtype=torch.float64), torch.arange(8)
 
 
-@pytest.fixture(params=["smooth", "cnn", "resnet"])
+class Tokens(nn.Module):
+    """Attention between layer norms, as in a transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.attend = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x):
+        x = self.norm(x[:, 0])
+        return self.head(self.attend(x, x, x, need_weights=False)[0].mean(1))
+
+
+@pytest.fixture(params=["smooth", "cnn", "resnet", "tokens", "group norm"])
 def any_problem(request, problem, images):
     if request.param == "smooth":
         return problem
+    torch.manual_seed(1)
+    if request.param == "tokens":
+        return Tokens().double(), *images
+    if request.param == "group norm":
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.GELU(), nn.Flatten(),
+                            nn.Linear(144, 10))  # fmt: skip
+        return net.double(), *images
     factory = {"cnn": small_cnn, "resnet": small_resnet}[request.param]
     torch.manual_seed(1)
     return factory(10, 1, 8, width=2).double(), *images
@@ -113,20 +133,33 @@ def test_composed_batch_norm_is_torchs_and_leaves_the_same_statistics(shape):
     inputs = torch.randn(shape, generator=generator(), dtype=torch.float64)
     kind = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm2d
     one, two = kind(3).double(), kind(3).double()
-    with ComposedBatchNorm():
+    with thrice_differentiable():
         found = one(inputs)
     torch.testing.assert_close(found, two(inputs))
     torch.testing.assert_close(dict(one.named_buffers()), dict(two.named_buffers()))
     evaluated = one.eval()(inputs)
-    with ComposedBatchNorm():
+    with thrice_differentiable():
         assert torch.equal(one(inputs), evaluated)
 
 
-def test_other_normalisations_are_refused(problem):
-    _, inputs, labels = problem
-    model = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)).double()
-    with pytest.raises(ValueError, match="cannot go through layer_norm"):
-        gradient_of(hessian.hessian_trace(1), (model, inputs, labels))
+NORMS = {
+    "layer": (lambda: nn.LayerNorm((2, 2)), (5, 4, 2, 2)),
+    "group": (lambda: nn.GroupNorm(2, 4), (5, 4, 2, 2)),
+    "instance": (lambda: nn.InstanceNorm2d(4, affine=True), (5, 4, 2, 2)),
+    "plain": (lambda: nn.LayerNorm(3, elementwise_affine=False), (5, 3)),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_other_composed_normalisations_are_torchs(name):
+    make, shape = NORMS[name]
+    norm = make().double()
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    inputs = torch.randn(shape, generator=generator(), dtype=torch.float64)
+    with thrice_differentiable():
+        found = norm(inputs)
+    torch.testing.assert_close(found, norm(inputs))
 
 
 def value_and_gradient(value, problem):
@@ -205,7 +238,7 @@ def gradient_of(regulariser, problem, step=0, seed=0):
 def test_a_step_descends_loss_plus_strength_times_trace(kind, problem):
     model, inputs, labels = problem
     value = estimated(kind, problem)
-    with ComposedBatchNorm():
+    with thrice_differentiable():
         expected = F.cross_entropy(model(inputs), labels) + 0.3 * value
     wanted = flat(torch.autograd.grad(expected, model.parameters()))
     gradient, found = gradient_of(FACTORIES[kind](0.3), problem)

@@ -14,7 +14,7 @@ KEYWORDS = {"numpy.load": ("allow_pickle", False), "torch.load": ("weights_only"
 
 
 def opened(source):
-    """Lines that may open a pickle, but for an Unpickler with a list of its own of what it takes."""
+    """Lines that may open a pickle, but for an Unpickler that says what it takes."""
     tree = ast.parse(source)
     known = {}
     for node in ast.walk(tree):

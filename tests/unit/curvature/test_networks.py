@@ -213,7 +213,7 @@ class Preactivation(nn.Module):
 
     def forward(self, x):
         x = self.stem(x)
-        return self.head((x + self.convolution(self.norm(x).relu())).mean((2, 3)))
+        return self.head((x + self.convolution(self.norm(x).tanh())).mean((2, 3)))
 
 
 class Shared(nn.Module):

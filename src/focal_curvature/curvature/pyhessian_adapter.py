@@ -29,7 +29,7 @@ from pyhessian.utils import hessian_vector_product
 from torch import Tensor, nn
 
 from .engine import problem_of
-from .operators import backward_twice, require_symmetric
+from .operators import backward_twice, require_symmetry
 from .prepare import UnsupportedError, neutral, refuse, require_finite
 from .problem import Problem, mean_of
 from .results import CurvatureResult, Eigenvalue, Scalar
@@ -116,7 +116,7 @@ def _criterion(problem: Problem) -> Callable[[Any, Any], Tensor]:
             for parts in (problem.split(v), problem.split(w))
         )
         if hv.isfinite().all() and hw.isfinite().all():
-            require_symmetric("hessian", v, w, hv, hw)
+            require_symmetry(problem, "hessian", batch, v, w, hv, hw)
     if not any(part is None for part in (*gradient, *second)):
         return mean
     return lambda outputs, targets: (

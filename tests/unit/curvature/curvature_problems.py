@@ -76,13 +76,13 @@ def exact_hessian(
     rows = []
     for i in range(len(flat)):
         step = torch.zeros_like(flat)
-        step[i] = 1e-3
+        step[i] = 3e-4
         one, two = (
             torch.autograd.functional.jacobian(mean_loss, flat + k * step)
             - torch.autograd.functional.jacobian(mean_loss, flat - k * step)
             for k in (1, 2)
         )
-        rows.append((8 * one - two) / 12e-3)
+        rows.append((8 * one - two) / 36e-4)
     return torch.stack(rows)
 
 

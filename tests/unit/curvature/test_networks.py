@@ -142,7 +142,7 @@ ZOO = {
     "softplus": (lambda: between(nn.Softplus()), images),
     "layer norm": (
         lambda: nn.Sequential(
-            nn.Flatten(), nn.Linear(16, 3), nn.LayerNorm(3), nn.Tanh(), nn.Linear(3, 5)
+            nn.Flatten(), nn.Linear(16, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, 5)
         ),
         images,
     ),

@@ -188,7 +188,7 @@ def test_results_are_those_of_a_local_run_to_the_bit(finished, checkouts):
     ]
     assert len(files) == 16
     assert [f for f in files if (cluster / f).read_bytes() != (local / f).read_bytes()] == []
-    tables = [pd.read_csv(folder / "runs.csv") for folder in (cluster, local)]
+    tables = [pd.read_csv(c.folder / "paper_figures/smoke/runs.csv") for c in checkouts]
     there, here = (table.drop(columns=list(table.filter(like="_seconds"))) for table in tables)
     assert here.filter(like="trace_").notna().any(axis=None)
     pd.testing.assert_frame_equal(there, here, check_exact=True)

@@ -358,8 +358,8 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
     assert "small_cnn" in (paper / "tables/summary.md").read_text()
     # All runs of a model diverged: its closer looks are tables without rows.
     results = checkout.folder / "results/spiky"
-    looks = [results / "controls/wild.csv", results / "trajectory/wild.csv"]
-    looks += results.glob("geometry/wild/*.csv")
+    stages = [results / stage / "wild" for stage in ("controls", "trajectory", "geometry")]
+    looks = [file for stage in stages for file in stage.glob("*.csv")]
     assert len(looks) == 6
     assert all(pd.read_csv(file).empty for file in looks)
     for figure in ("spectrum", "plane", "interventions", "trajectory", "bound"):

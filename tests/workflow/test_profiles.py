@@ -18,10 +18,10 @@ jobs: {{train: {train}, curvature: {others}, calibration: {others}}}
 
 
 @pytest.mark.parametrize(
-    # 100 runs or 10 cells at 40 in a submission, data, summary, figures, and 20 jobs of cells whose
-    # runs are trained one by one in one more; single: tables, cost.
+    # 100 runs or 10 cells at 40 in a submission, data, tables and figures, and 20 jobs of cells whose
+    # runs are trained one by one in one more; single: gather, cost.
     ("train", "others", "groups"),
-    [("run", "run", 3 + 3), ("run", "cell", 3 + 3 + 1), ("cell", "cell", 1 + 3)],
+    [("run", "run", 3 + 2), ("run", "cell", 3 + 2 + 1), ("cell", "cell", 1 + 2)],
 )
 def test_slurm_profile_groups_runs(checkout_factory, train, others, groups):
     checkout = checkout_factory()

@@ -75,7 +75,7 @@ class Workflow:
     def resume(self):
         """The documented command."""
         venv = Path(sys.prefix)
-        command = ["make", "-o", f"{venv}/installed", "resume", f"VENV={venv}", "CORES=2"]
+        command = ["make", "-o", "install", "resume", f"VENV={venv}", "CORES=2"]
         done = subprocess.run(
             [*command, f"ARGS={TABLE}"],
             cwd=self.folder,

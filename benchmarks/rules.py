@@ -26,6 +26,7 @@ import yaml
 
 from focal_curvature.analysis import claims
 from focal_curvature.analysis.evidence import CONTRADICTED, NEGLIGIBLE, SUPPORTED, Evidence
+from focal_curvature.analysis.pooled import pool
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))
@@ -295,8 +296,15 @@ def table(found: list[Mapping[str, Any]]) -> str:
 
 
 def printed(content: Mapping[str, Any]) -> str:
-    """Lay both tables out in Markdown."""
-    return f"{table(content['rates'])}\n{REPLICATES}\n{replication_table(content['replication'])}"
+    """Lay the tables out in Markdown."""
+    parts = [
+        table(content["rates"]),
+        REPLICATES,
+        replication_table(content["replication"]),
+        POOLS,
+        pooling_table(content["pooled"]),
+    ]
+    return "\n".join(parts)
 
 
 REPLICATES = """Replication probabilities of C1's ratio in percent: stated by the bootstrap of one
@@ -336,6 +344,44 @@ def replication_table(found: list[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def pooling(networks: int, tau: float, seeds: int, draws: int) -> dict[str, float]:
+    """Pool synthetic effects of mean zero that differ among networks by `tau` times their error.
+
+    Errors are estimated from so many seeds and differ by up to a factor of four.
+
+    Returns
+    -------
+    dict
+        ``size``: share of p below .05; ``covered``: share of intervals that hold zero.
+    """
+    generator = np.random.default_rng([networks, seeds, int(100 * tau)])
+    small, covered = [], []
+    for _ in range(draws):
+        true = generator.uniform(0.5, 2, networks)
+        values = generator.standard_normal((seeds, networks)) * true * seeds**0.5
+        values += tau * generator.standard_normal(networks)
+        errors = values.std(axis=0, ddof=1) / seeds**0.5
+        found = pool(values.mean(axis=0), errors)
+        small.append(found.p < 0.05)
+        covered.append(found.low <= 0 <= found.high)
+    setting = {"networks": networks, "tau": tau, "seeds": seeds}
+    return setting | {"size": float(np.mean(small)), "covered": float(np.mean(covered))}
+
+
+def pooling_table(found: list[Mapping[str, Any]]) -> str:
+    """Lay the rates of the meta-analysis out in Markdown."""
+    lines = ["| networks | tau | seeds | p < .05 | covered |", "|---|---|---|---|---|"]
+    for row in found:
+        shares = [f"{100 * row[key]:.1f}" for key in ("size", "covered")]
+        cells = [str(row["networks"]), f"{row['tau']:g}", str(row["seeds"]), *shares]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+POOLED = ((3, 0.0, 5), (3, 2.0, 5), (8, 0.0, 5), (8, 2.0, 5), (8, 2.0, 20))
+POOLS = """The meta-analysis where the mean effect is zero, in percent; tau is the spread of effects
+among networks, in units of their mean standard error.
+"""
 REPLICATED = ((0.0, 10), (0.1, 10), (0.15, 10), (0.25, 10), (0.4, 5))
 
 
@@ -357,7 +403,8 @@ def main() -> None:
                 print(found[-1], flush=True)
         falls, counts = zip(*REPLICATED, strict=True)
         again = list(pool.map(replication, falls, counts, [draws] * len(falls)))
-    content = {"rates": found, "replication": again}
+    pooled = [pooling(*setting, 10 * draws) for setting in POOLED]
+    content = {"rates": found, "replication": again, "pooled": pooled}
     (ROOT / "benchmarks/results/rules.json").write_text(
         json.dumps(content, indent=1) + "\n", encoding="utf-8"
     )

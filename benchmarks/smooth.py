@@ -252,11 +252,11 @@ def main() -> None:
     torch.set_num_threads(1)
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / "smooth.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     x, y = fashion(arguments.data)
     for name in arguments.networks:
         found[name] = measured(name, x, y)
-        file.write_text(json.dumps(found, indent=1) + "\n")
+        file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     names = [name for name in NETWORKS if name in found]
     tables = [flat(found[name]) for name in names]
     lines = [f"| {MEASURED} images, cross-entropy | " + " | ".join(names) + " |"]
@@ -265,7 +265,7 @@ def main() -> None:
         f"| {key} | " + " | ".join(shown(table[key]) for table in tables) + " |"
         for key in tables[0]
     ]
-    (RESULTS / "smooth.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "smooth.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

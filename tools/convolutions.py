@@ -61,7 +61,7 @@ def cases() -> list[Case]:
     """Return those of all configurations, and each other registered model with 32 x 32 images."""
     found: dict[Case, None] = {}
     for file in (ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))):
-        found |= dict.fromkeys(_of(yaml.safe_load(file.read_text())))
+        found |= dict.fromkeys(_of(yaml.safe_load(file.read_text(encoding="utf-8"))))
     used = {case.model for case in found}
     others = (Case(name, "{}", 3, 32) for name in registry.names("models") if name not in used)
     return [*found, *others]
@@ -115,6 +115,7 @@ def in_a_process(
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     found = list(map(json.loads, done.stdout.splitlines()))
     if done.returncode:

@@ -24,7 +24,7 @@ def main() -> None:
     files = files or sorted(ROOT.glob("paper_figures/*/runs.csv"))
     if not files:
         sys.exit("no runs.csv is committed: name the files")
-    rules = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text())
+    rules = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))
     experiments = {file.resolve().parent.name: pd.read_csv(file) for file in files}
     table = pooled.judge(experiments, rules)
     outputs = [ROOT / f"docs/pooled.{kind}" for kind in ("csv", "md")]

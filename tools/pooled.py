@@ -1,6 +1,6 @@
 """Pool the verdicts of all experiments; write docs/pooled.csv and docs/pooled.md.
 
-    python tools/pooled.py [runs.csv ...]
+    PYTHONPATH=src python tools/pooled.py [runs.csv ...]
 
 Without files: every committed ``paper_figures/<experiment>/runs.csv``.
 """
@@ -27,8 +27,9 @@ def main() -> None:
     rules = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))
     experiments = {file.resolve().parent.name: pd.read_csv(file) for file in files}
     table = pooled.judge(experiments, rules)
+    shown = {f"Pooled over {', '.join(experiments)}": pooled.printed(table)}
     outputs = [ROOT / f"docs/pooled.{kind}" for kind in ("csv", "md")]
-    summary.write(table, pooled.printed(table), outputs)
+    summary.write(table, shown, outputs)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> Pooled:
     if len(effects) < 2:
         raise ValueError(f"{len(effects)} effects cannot be pooled: at least 2")
     variances = np.square(errors)
-    found = combine_effects(np.asarray(effects, float), variances, method_re="iterated")
+    with np.errstate(divide="ignore"):  # of a description that effects all alike have not
+        found = combine_effects(np.asarray(effects, float), variances, method_re="iterated")
     mean = float(found.mean_effect_re)
     error = float(max(found.sd_eff_w_re_hksj, found.sd_eff_w_re))
     freedom = len(effects) - 1

@@ -53,8 +53,8 @@ def about(kind: Kind) -> dict[str, dict[str, Any]]:
 
 
 def label(name: str) -> str:
-    """Return the name of a loss or regulariser in figures and tables."""
-    stated = about("losses") | about("regularisers")
+    """Return the name of a model, loss or regulariser in figures and tables."""
+    stated = about("models") | about("losses") | about("regularisers")
     return stated.get(name, {}).get("label", name.replace("_", " "))
 
 

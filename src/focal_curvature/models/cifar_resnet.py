@@ -7,8 +7,8 @@ from torch.nn import functional
 
 __all__ = ["resnet20", "resnet56"]
 ABOUT = {
-    "resnet20": {"cost": 41, "least_size": 4},
-    "resnet56": {"cost": 125, "least_size": 4},
+    "resnet20": {"label": "ResNet-20", "cost": 41, "least_size": 4},
+    "resnet56": {"label": "ResNet-56", "cost": 125, "least_size": 4},
 }
 
 

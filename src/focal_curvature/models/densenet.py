@@ -6,7 +6,7 @@ from torch import nn
 
 __all__ = ["densenet121"]
 ABOUT = {
-    "densenet121": {"cost": 888, "least_size": 8},
+    "densenet121": {"label": "DenseNet-121", "cost": 888, "least_size": 8},
 }
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 __all__ = ["lenet"]
 ABOUT = {
-    "lenet": {"cost": 0.65, "least_size": 4},
+    "lenet": {"label": "LeNet", "cost": 0.65, "least_size": 4},
 }
 
 

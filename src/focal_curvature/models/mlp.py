@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 __all__ = ["mlp"]
-ABOUT = {"mlp": {"cost": 0.95}}
+ABOUT = {"mlp": {"label": "MLP", "cost": 0.95}}
 
 
 def mlp(classes: int, channels: int, size: int, hidden: Sequence[int] = (300, 100)) -> nn.Module:

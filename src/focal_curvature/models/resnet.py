@@ -8,9 +8,9 @@ from focal_curvature.kernels import safe_convolutions
 
 __all__ = ["resnet18", "resnet34", "resnet50"]
 ABOUT = {
-    "resnet18": {"cost": 555, "least_size": 4},
-    "resnet34": {"cost": 1159, "least_size": 4},
-    "resnet50": {"cost": 1298, "least_size": 4},
+    "resnet18": {"label": "ResNet-18", "cost": 555, "least_size": 4},
+    "resnet34": {"label": "ResNet-34", "cost": 1159, "least_size": 4},
+    "resnet50": {"label": "ResNet-50", "cost": 1298, "least_size": 4},
 }
 
 

@@ -6,7 +6,7 @@ from torch import nn
 
 __all__ = ["small_cnn"]
 ABOUT = {
-    "small_cnn": {"cost": 0.55, "least_size": 4},
+    "small_cnn": {"label": "small CNN", "cost": 0.55, "least_size": 4},
 }
 
 

@@ -9,7 +9,7 @@ from focal_curvature.kernels import safe_convolutions
 
 __all__ = ["small_resnet"]
 ABOUT = {
-    "small_resnet": {"cost": 2.1, "least_size": 4},
+    "small_resnet": {"label": "small ResNet", "cost": 2.1, "least_size": 4},
 }
 
 

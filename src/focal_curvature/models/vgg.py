@@ -6,7 +6,7 @@ from torch import nn
 
 __all__ = ["vgg16_bn"]
 ABOUT = {
-    "vgg16_bn": {"cost": 313, "least_size": 32},
+    "vgg16_bn": {"label": "VGG-16", "cost": 313, "least_size": 32},
 }
 
 

@@ -8,7 +8,7 @@ from focal_curvature.kernels import safe_convolutions
 
 __all__ = ["wide_resnet28_10"]
 ABOUT = {
-    "wide_resnet28_10": {"cost": 5243, "least_size": 4},
+    "wide_resnet28_10": {"label": "Wide ResNet-28-10", "cost": 5243, "least_size": 4},
 }
 
 

@@ -15,7 +15,7 @@ from focal_curvature.plotting.common import (
     panels,
     plain_log_ticks,
 )
-from focal_curvature.registry import label as arm_label
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("runs",), "order": 160, "where": "not focal alone"}
 MARKERS = {
@@ -37,22 +37,28 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         model, family (a key of MARKERS), name (the loss or penalty), objective (with its
         parameters), gamma, seed, hessian_of, trace (nats), ece and noise_floor_95 (fractions).
     """
-    runs = tables["runs"][tables["runs"]["status"] == "completed"]
-    family = pd.Series("other loss", index=runs.index)
-    family[runs["gamma"].notna()] = "focal"
-    family[(runs["gamma"] == 0) & runs["regulariser"].isna()] = "cross-entropy"
-    family[runs["regulariser"].notna()] = "penalised loss"
-    family[runs["regulariser"].notna() & (runs["loss"] == "cross_entropy")] = "penalty"
-    name = runs["regulariser"].where(family == "penalty", runs["loss"])
-    both = runs["regulariser"] + " and " + runs["loss"] + runs["gamma"].map(" {:g}".format)
-    name = name.mask(family == "penalised loss", both)
-    common = runs[["model", "objective", "gamma", "seed", "ece", "noise_floor_95"]].assign(
-        family=family, name=name.mask(family == "cross-entropy", "cross-entropy")
-    )
+    runs = classified(tables["runs"])
+    columns = ["model", "family", "name", "objective", "gamma", "seed", "ece", "noise_floor_95"]
+    common = runs[columns]
     return pd.concat(
         [common.assign(hessian_of=loss, trace=runs[f"trace_{loss}"]) for loss in LOSS_LABELS],
         ignore_index=True,
     )
+
+
+def classified(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the completed runs with their ``family``, a key of MARKERS, and ``name``."""
+    runs = runs[runs["status"] == "completed"]
+    regularised, gamma = runs["regulariser"].notna(), runs["gamma"]
+    family = pd.Series("other loss", index=runs.index)
+    family[gamma.notna()] = "focal"
+    family[gamma == 0] = "cross-entropy"
+    family[regularised] = "penalised loss"
+    family[regularised & (runs["loss"] == "cross_entropy")] = "penalty"
+    both = runs["regulariser"] + " and " + runs["loss"] + gamma.map(" {:g}".format)
+    name = runs["loss"].mask(family == "cross-entropy", "cross-entropy")
+    name = name.mask(family == "penalty", runs["regulariser"])
+    return runs.assign(family=family, name=name.mask(family == "penalised loss", both))
 
 
 def draw(data: pd.DataFrame) -> Figure:
@@ -89,18 +95,18 @@ def draw(data: pd.DataFrame) -> Figure:
                     mec="0.2",
                     mew=0.3,
                     zorder=4 if family == "cross-entropy" else 3,
-                    label=arm_label(name),
+                    label=label(name),
                     **style,
                 )
             traces = data.loc[data["hessian_of"] == loss, "trace"].dropna()
             ax.set_xscale("log" if (traces > 0).all() else "symlog")
             ax.grid(axis="y")
             bound_axis(ax, own, "trace", "ece", "objective")
-        row[0].set_ylabel(f"{model}\nECE (%)")
+        row[0].set_ylabel(f"{label(model)}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
         if ax.get_xscale() == "log":
             plain_log_ticks(ax.xaxis)
-        ax.set_xlabel(f"trace of the Hessian of the {LOSS_LABELS[loss]} (nats)")
+        ax.set_xlabel(f"trace of the Hessian, {LOSS_LABELS[loss]} (nats)")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
     return figure

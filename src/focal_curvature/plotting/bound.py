@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import colours, panels
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("predictions",), "order": 100}
 ENTROPIES = {"full": "entropy of the prediction", "true_class": "true class's term alone"}
@@ -29,7 +30,7 @@ def draw(data: pd.DataFrame) -> Figure:
         for ax, gamma in zip(row, gammas, strict=True):
             chosen = data[(data["model"] == model) & (data["gamma"] == gamma)]
             ax.plot(ends, ends, color="0.4", lw=0.6, zorder=0)
-            for entropy, label in ENTROPIES.items():
+            for entropy, text in ENTROPIES.items():
                 ax.plot(
                     chosen[entropy],
                     chosen["removed"],
@@ -38,12 +39,12 @@ def draw(data: pd.DataFrame) -> Figure:
                     mew=0.5,
                     alpha=0.7,
                     color=palette[entropy],
-                    label=label,
+                    label=text,
                 )
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.set_aspect("equal")
-        row[0].set_ylabel(f"{model}\n" + "$L_{CE} - L_{FL}$ (nats)")
+        row[0].set_ylabel(f"{label(model)}\n" + "$L_{CE} - L_{FL}$ (nats)")
     for ax, gamma in zip(axes[0], gammas, strict=True):
         ax.set_title(f"γ = {gamma:g}")
     for place, word in ((0.95, "holds"), (0.3, "fails")):

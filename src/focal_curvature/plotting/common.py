@@ -98,7 +98,7 @@ def seeds_and_mean(
     )
 
 
-def bound_axis(ax: Axes, data: pd.DataFrame, place: str, value: str, cell: str) -> None:
+def bound_axis(ax: Axes, data: pd.DataFrame, place: str, value: str, cell: str | list[str]) -> None:
     """Let the axis of a value that starts at zero end where its cells do.
 
     A run far above every cell's median, as one that failed to learn, does not set the axis: it
@@ -108,10 +108,10 @@ def bound_axis(ax: Axes, data: pd.DataFrame, place: str, value: str, cell: str) 
     ----------
     ax : Axes
     data : DataFrame
-        Columns ``place`` (horizontal), ``value`` (vertical) and ``cell``, a row per run.
+        Columns ``place`` (horizontal), ``value`` (vertical) and those of ``cell``, a row per run.
     """
     data = data.dropna(subset=[value])
-    off = data[value] > OFF_SCALE * data.groupby(cell)[value].median().max()
+    off = data[value] > OFF_SCALE * data.groupby(cell, dropna=False)[value].median().max()
     top = 1.08 * data.loc[~off, value].max()
     ax.set_ylim(0, top)
     for run in data[off].itertuples():

@@ -13,6 +13,7 @@ from focal_curvature.plotting.common import (
     plain_log_ticks,
     seeds_and_mean,
 )
+from focal_curvature.registry import label
 
 
 def prepare(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -29,7 +30,7 @@ def prepare(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
     )
 
 
-def draw(data: pd.DataFrame, measure: str, label: str) -> Figure:
+def draw(data: pd.DataFrame, measure: str, text: str) -> Figure:
     """Draw one panel per model; the scale is logarithmic unless a value is not positive."""
     models = list(data["model"].unique())
     palette = colours(list(LOSS_LABELS))
@@ -41,9 +42,9 @@ def draw(data: pd.DataFrame, measure: str, label: str) -> Figure:
             seeds_and_mean(ax, chosen, measure, palette[loss], LOSS_LABELS[loss], shift)
         if ax.get_yscale() == "log":
             plain_log_ticks(ax.yaxis)
-        ax.set_title(model)
+        ax.set_title(label(model))
         ax.set_xlabel("focusing parameter γ")
         ax.grid(axis="y", which="major")
-    axes[0][0].set_ylabel(label)
+    axes[0][0].set_ylabel(text)
     axes[0][-1].legend(title="Hessian of")
     return figure

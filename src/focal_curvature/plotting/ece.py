@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import colours, focal_runs, panels, seeds_and_mean
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("runs",), "order": 40}
 SERIES = {"ece": "as trained", "ece_scaled": "temperature-scaled"}
@@ -34,7 +35,7 @@ def draw(data: pd.DataFrame) -> Figure:
             means = chosen.groupby("gamma")[floor].mean()
             ax.plot(means.index, means, "--", lw=0.8, color=palette[series])
         ax.plot([], [], "--", lw=0.8, color="0.4", label="ECE of a calibrated model")
-        ax.set_title(model)
+        ax.set_title(label(model))
         ax.set_xlabel("focusing parameter γ")
         ax.grid(axis="y")
     axes[0][0].set_ylim(bottom=0)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.plotting.common import colours, gamma_colours, panels, plain_log_ticks
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("controls",), "order": 130}
 CONTROLS = {
@@ -83,7 +84,7 @@ def draw(data: pd.DataFrame) -> Figure:
             )
         ax.set_xscale("log" if (data[["trace", "trace_before"]] > 0).all(axis=None) else "symlog")
         ax.margins(x=0.12)
-        ax.set_title(model)
+        ax.set_title(label(model))
         ax.set_xlabel("trace of the Hessian of cross-entropy (nats)")
         ax.grid(axis="y")
         if ax.get_xscale() == "log":

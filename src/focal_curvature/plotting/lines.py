@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("lines",), "order": 80}
 
@@ -49,7 +50,7 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.set_ylim(bottom=0)
         row[0].set_ylabel(f"{direction}\nrise of the loss (nats)")
     for ax, (model, loss) in zip(axes[0], columns, strict=True):
-        ax.set_title(f"{model}\n{LOSS_LABELS[loss]}")
+        ax.set_title(f"{label(model)}\n{LOSS_LABELS[loss]}")
     figure.supxlabel("distance from the trained weights, relative to their norm", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, title="γ", loc="outside right center")

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.analysis.theory import curvature_ratio
 from focal_curvature.plotting.common import gamma_colours, panels
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("predictions",), "order": 110}
 LABELS = {
@@ -56,18 +57,18 @@ def draw(data: pd.DataFrame) -> Figure:
             kinds = dict(iter(group.groupby("kind")))
             for kind, style in LOOKS.items():
                 chosen = kinds[kind]
-                label = f"{gamma:g}" if kind == "one" else None
+                text = f"{gamma:g}" if kind == "one" else None
                 ax.plot(
-                    chosen["log_odds"], chosen["ratio"], label=label, color=palette[gamma], **style
+                    chosen["log_odds"], chosen["ratio"], label=text, color=palette[gamma], **style
                 )
         ax.axhline(0, color="0.6", lw=0.6, zorder=0)
         ax.set_yscale("symlog", linthresh=1e-3, linscale=0.8)
-        ax.set_title(model)
+        ax.set_title(label(model))
         ax.set_xlabel("log-odds of the true class")
         ax.grid(axis="y")
     axes[0][0].set_ylabel("curvature of focal loss / cross-entropy")
-    for kind, label in LABELS.items():
-        axes[0][-1].plot([], [], color="0.3", label=label, **LOOKS[kind])
+    for kind, text in LABELS.items():
+        axes[0][-1].plot([], [], color="0.3", label=text, **LOOKS[kind])
     handles, labels = axes[0][-1].get_legend_handles_labels()
     figure.legend(handles, labels, title="γ", loc="outside right center")
     return figure

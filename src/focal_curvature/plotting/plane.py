@@ -10,6 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import LOSS_LABELS, panels
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("plane",), "order": 90}
 DECADES = 3  # of the colour scale, below the largest rise
@@ -60,7 +61,7 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.set_aspect("equal")
         row[0].set_ylabel(f"{LOSS_LABELS[loss]}\nsecond direction")
     for ax, (model, gamma) in zip(axes[0], columns, strict=True):
-        ax.set_title(f"{model}, γ = {gamma:g}")
+        ax.set_title(f"{label(model)}, γ = {gamma:g}")
     figure.supxlabel("first direction (distance relative to the norm of the weights)", fontsize=8)
     bar = figure.colorbar(drawn, ax=axes, label="rise of the loss (nats)", format="%.2g")
     bar.ax.minorticks_off()

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import colours, panels
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("reliability",), "order": 50}
 FEWEST = 20  # samples, over all seeds, for a bin to be shown: below, accuracy is noise
@@ -57,7 +58,7 @@ def draw(data: pd.DataFrame) -> Figure:
     for row, model in zip(axes, models, strict=True):
         for ax, gamma in zip(row, gammas, strict=True):
             ax.plot([0, 1], [0, 1], color="0.6", lw=0.6, zorder=0)
-            for variant, label in VARIANTS.items():
+            for variant, text in VARIANTS.items():
                 chosen = data[
                     (data["model"] == model)
                     & (data["gamma"] == gamma)
@@ -72,12 +73,12 @@ def draw(data: pd.DataFrame) -> Figure:
                     color=colour,
                     alpha=0.8,
                     lw=0,
-                    label=label,
+                    label=text,
                 )
             ax.set_aspect("equal")
             ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        row[0].set_ylabel(f"{model}\naccuracy")
+        row[0].set_ylabel(f"{label(model)}\naccuracy")
     for ax, gamma in zip(axes[0], gammas, strict=True):
         ax.set_title(f"γ = {gamma:g}")
     figure.supxlabel("confidence", fontsize=8)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("spectrum",), "order": 70}
 MAGNITUDES = np.logspace(-4, 3, 141)  # nats
@@ -52,7 +53,7 @@ def draw(data: pd.DataFrame) -> Figure:
                 ax.plot(tail["magnitude"], tail["share"], SIGNS[sign], color=palette[gamma])
             ax.set_xscale("log")
             ax.set_yscale("log")
-            ax.set_title(f"{model}, Hessian of {LOSS_LABELS[loss]}")
+            ax.set_title(f"{label(model)}, Hessian of {LOSS_LABELS[loss]}")
             ax.grid(axis="both", which="major")
         row[0].set_ylabel("share of eigenvalues\nbeyond this magnitude")
     for ax in axes[-1]:

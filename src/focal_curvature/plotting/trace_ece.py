@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting import curvature
 from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels, plain_log_ticks
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("runs",), "order": 30}
 
@@ -46,8 +47,8 @@ def draw(data: pd.DataFrame) -> Figure:
                 plain_log_ticks(ax.xaxis)
             ax.grid(axis="y")
         row[0].set_ylim(bottom=0)
-        row[0].set_ylabel(f"{model}\nECE (%)")
+        row[0].set_ylabel(f"{label(model)}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
-        ax.set_xlabel(f"trace of the Hessian of the {LOSS_LABELS[loss]} (nats)")
+        ax.set_xlabel(f"trace of the Hessian, {LOSS_LABELS[loss]} (nats)")
     axes[0][-1].legend(title="γ, and noise floor", ncols=2)
     return figure

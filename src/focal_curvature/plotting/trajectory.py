@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import gamma_colours, panels, plain_log_ticks
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("trajectory",), "order": 140}
 # Column -> label of its row of panels.
@@ -38,7 +39,7 @@ def draw(data: pd.DataFrame) -> Figure:
     # In the order of the configuration: by gamma, where that is how they are listed.
     palette = gamma_colours(list(data["objective"].unique()))
     figure, axes = panels(list(SHOWN), models, 1.5, sharex=True, sharey="row")
-    for row, (column, label) in zip(axes, SHOWN.items(), strict=True):
+    for row, (column, text) in zip(axes, SHOWN.items(), strict=True):
         factor = 100 if column.endswith(("ece", "accuracy")) else 1
         for ax, model in zip(row, models, strict=True):
             chosen = data[data["model"] == model]
@@ -56,9 +57,9 @@ def draw(data: pd.DataFrame) -> Figure:
             row[0].set_yscale("log" if (data[column].dropna() > 0).all() else "symlog")
         if row[0].get_yscale() == "log":
             plain_log_ticks(row[0].yaxis)
-        row[0].set_ylabel(label)
+        row[0].set_ylabel(text)
     for top, bottom, model in zip(axes[0], axes[-1], models, strict=True):
-        top.set_title(model)
+        top.set_title(label(model))
         bottom.set_xlabel("epoch")
     handles, labels = axes[0][0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))

@@ -1,0 +1,22 @@
+"""Adaptive sharpness, which no rescaling of layers changes, against gamma."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.plotting import curvature
+
+PRODUCT = {"needs": ("runs",), "order": 27}
+
+
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return a row per run and loss: model, gamma, seed, hessian_of, adaptive_sharpness (nats)."""
+    return curvature.prepare(tables["runs"], "adaptive_sharpness")
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw every seed, means and 95% intervals over seeds."""
+    return curvature.draw(data, "adaptive_sharpness", "adaptive sharpness (nats)")

@@ -1,0 +1,62 @@
+"""What an arm does to the two parts of the NLL: calibration against refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.plotting import arms
+from focal_curvature.plotting.common import colours, panels
+from focal_curvature.registry import label
+
+PRODUCT = {"needs": ("runs",), "order": 165}
+PARTS = {
+    "nll_refinement": "refinement: NLL after recalibration (nats)",
+    "nll_calibration": "calibration: the rest of the NLL (nats)",
+}
+
+
+def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return a row per completed run: model, family, name, objective, seed, both parts (nats)."""
+    runs = arms.classified(tables["runs"])
+    return runs[["model", "family", "name", "objective", "seed", *PARTS]].dropna()
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw a panel per model: an arrow per arm from cross-entropy's mean to the arm's.
+
+    Below and to the left is better. Small dots are seeds.
+    """
+    models = list(data["model"].unique())
+    names = list(data["name"].unique())
+    palette = colours(names)
+    x, y = PARTS
+    figure, axes = panels([""], models, 2.9)
+    for ax, model in zip(axes[0], models, strict=True):
+        panel = data[data["model"] == model]
+        means = panel.groupby(["family", "name", "objective"], sort=False)[[x, y]].mean()
+        plain = means.xs("cross-entropy", level="family").iloc[0]
+        for (family, name, _), mean in means.iterrows():
+            marker = arms.MARKERS[family]
+            ax.plot(mean[x], mean[y], marker, ms=5, color=palette[name], mec="0.2", mew=0.3)
+            if family != "cross-entropy":
+                ax.annotate(
+                    "",
+                    mean,
+                    plain,
+                    arrowprops={"arrowstyle": "-", "color": palette[name], "lw": 0.6, "alpha": 0.6},
+                )
+        for name, seeds in panel.groupby("name"):
+            ax.plot(seeds[x], seeds[y], ".", ms=2, mew=0, alpha=0.5, color=palette[name])
+        ax.set_title(label(model))
+        ax.set_xlabel(PARTS[x])
+        ax.grid()
+    axes[0][0].set_ylabel(PARTS[y])
+    shown = data[["family", "name"]].drop_duplicates()
+    for family, name in shown.itertuples(index=False):
+        axes[0][0].plot([], [], arms.MARKERS[family], color=palette[name], label=label(name))
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
+    return figure

@@ -37,11 +37,13 @@ def runs():
                 row |= {"model": model, "seed": seed, "status": "completed"}
                 row |= {
                     f"{m}_{loss}": generator.lognormal()
-                    for m in ("top_eigenvalue", "trace")
+                    for m in ("top_eigenvalue", "trace", "adaptive_sharpness")
                     for loss in ("objective", "cross_entropy")
                 }
                 row |= dict.fromkeys(["ece", "ece_scaled"], generator.uniform(0, 0.1))
                 row |= dict.fromkeys(["noise_floor", "noise_floor_95", "noise_floor_scaled"], 0.01)
+                row |= {"accuracy": generator.uniform(0.5, 1)}
+                row |= {f"nll_{p}": generator.uniform() for p in ("refinement", "calibration")}
                 rows.append(row)
     return pd.DataFrame(rows)
 
@@ -289,13 +291,54 @@ def test_bins_of_few_samples_are_not_shown(reliability):
     assert set(plotting.load("reliability").prepare({"reliability": few})["bin"]) == {0}
 
 
-def test_smoothed_spectrum_keeps_each_nodes_share(tables):
-    table = plotting.load("spectrum").prepare(tables)
-    line = table.query("model == 'cnn' and gamma == 0 and hessian_of == 'objective'")
-    place = np.arcsinh(line["eigenvalue"] / 1e-2)
-    assert np.trapezoid(line["density"], place) == pytest.approx(1, abs=1e-3)
-    outlier = line["eigenvalue"] > 0.3
-    assert np.trapezoid(line["density"][outlier], place[outlier]) == pytest.approx(0.1, abs=1e-3)
+def test_spectrum_counts_the_nodes_beyond_each_magnitude(tables):
+    nodes = pd.DataFrame(
+        [
+            {"model": "cnn", "hessian_of": "objective", "gamma": 0.0, "seed": 0, "probe": probe}
+            | {"eigenvalue": value, "weight": weight}
+            for probe, values in ((0, ((2.0, 0.25), (-0.5, 0.75))), (1, ((2.0, 1.0),)))
+            for value, weight in values
+        ]
+    )
+    tails = plotting.load("spectrum").prepare({"spectrum": nodes})
+    share = tails.set_index(["sign", "magnitude"])["share"]
+    # Means over two probes: (0.25 + 1) / 2 beyond anything below 2, 0.75 / 2 of negative ones.
+    assert set(share["positive"]) == {0.625} and share["positive"].index.max() < 2
+    assert set(share["negative"]) == {0.375} and share["negative"].index.max() < 0.5
+
+
+def test_relative_curvature_is_of_pairs_of_one_seed(runs):
+    ratios = plotting.load("relative_curvature").prepare({"runs": runs})
+    row = ratios.query(
+        "model == 'cnn' and gamma == 2 and seed == 1 and measure == 'trace' "
+        "and hessian_of == 'cross_entropy'"
+    )
+    own = runs.query("model == 'cnn' and seed == 1").set_index("objective")["trace_cross_entropy"]
+    assert row["ratio"].item() == own["focal-2"] / own["ce"]
+    assert (ratios.loc[ratios["gamma"] == 0, "ratio"] == 1).all()
+
+
+def test_a_failed_run_does_not_set_the_axis():
+    from matplotlib.figure import Figure
+
+    data = pd.DataFrame({"x": [1.0, 1.0, 1.0, 2.0], "y": [4.0, 5.0, 72.0, 6.0], "cell": [*"aaab"]})
+    ax = Figure().subplots()
+    common.bound_axis(ax, data, "x", "y", "cell")
+    assert ax.get_ylim() == (0, pytest.approx(1.08 * 6))
+    assert [text.get_text() for text in ax.texts] == ["72"]
+
+
+def test_intervals_on_a_logarithmic_axis_stay_positive():
+    from matplotlib.figure import Figure
+
+    data = pd.DataFrame({"gamma": [1.0] * 3, "value": [0.01, 1.0, 100.0]})
+    ax = Figure().subplots()
+    ax.set_yscale("log")
+    common.seeds_and_mean(ax, data, "value", "k", "", 0)
+    (bars,) = ax.containers
+    low, high = bars.lines[2][0].get_segments()[0][:, 1]
+    assert bars.lines[0].get_ydata()[0] == pytest.approx(1)
+    assert low > 0 and low * high == pytest.approx(1)
 
 
 def test_interventions_start_from_the_run_as_trained_and_psi_keeps_the_trace(tables):

@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.plotting import curvature
-from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels, plain_log_ticks
+from focal_curvature.plotting.common import (
+    LOSS_LABELS,
+    focal_runs,
+    gamma_colours,
+    panels,
+    plain_log_ticks,
+)
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("runs",), "order": 35}
@@ -23,7 +29,7 @@ KEYS = ["model", "gamma", "seed"]
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per run, loss and measure: KEYS, hessian_of, measure, value (nats), ece."""
-    scores = tables["runs"][[*KEYS, "ece"]]
+    scores = focal_runs(tables["runs"])[[*KEYS, "ece"]]
     parts = [
         curvature.prepare(tables["runs"], measure)
         .rename(columns={measure: "value"})

@@ -8,7 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting import curvature
-from focal_curvature.plotting.common import LOSS_LABELS, gamma_colours, panels, plain_log_ticks
+from focal_curvature.plotting.common import (
+    LOSS_LABELS,
+    focal_runs,
+    gamma_colours,
+    panels,
+    plain_log_ticks,
+)
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("runs",), "order": 30}
@@ -16,9 +22,9 @@ PRODUCT = {"needs": ("runs",), "order": 30}
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per run and loss: model, gamma, seed, hessian_of, trace (nats), ece, floor."""
-    runs = tables["runs"]
-    scores = runs[["model", "gamma", "seed", "ece", "noise_floor", "noise_floor_95"]]
-    return curvature.prepare(runs, "trace").merge(scores, on=["model", "gamma", "seed"])
+    keys = ["model", "gamma", "seed"]
+    scores = focal_runs(tables["runs"])[[*keys, "ece", "noise_floor", "noise_floor_95"]]
+    return curvature.prepare(tables["runs"], "trace").merge(scores, on=keys)
 
 
 def draw(data: pd.DataFrame) -> Figure:

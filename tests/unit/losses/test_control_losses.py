@@ -15,6 +15,7 @@ from focal_curvature.losses.entropy_penalty import entropy_penalty
 from focal_curvature.losses.flsd import flsd
 from focal_curvature.losses.focal import focal
 from focal_curvature.losses.label_smoothing import label_smoothing
+from focal_curvature.losses.logit_norm import logit_norm
 from focal_curvature.losses.rescaled_ce import rescaled_ce
 
 LOSSES = {
@@ -27,6 +28,7 @@ LOSSES = {
     "dual_focal 1.5": dual_focal(1.5),
     "dual_focal 5": dual_focal(5),
     "brier": brier(),
+    "logit_norm": logit_norm(0.5),
 }
 PROBABILITIES = np.array([0.5, 0.3, 0.15, 0.05])
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
@@ -58,6 +60,14 @@ def test_entropy_penalty_closed_form():
     p = PROBABILITIES
     expected = -np.log(p) + 0.5 * np.sum(p * np.log(p))
     assert per_label(entropy_penalty(0.5)) == pytest.approx(expected)
+
+
+def test_logit_norm_is_cross_entropy_of_logits_of_that_norm():
+    logits, labels = batch()
+    found = logit_norm(0.2)(logits, labels)
+    scaled = logits * (5 / logits.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(found, F.cross_entropy(scaled, labels, reduction="none"))
+    torch.testing.assert_close(logit_norm(0.2)(7 * logits, labels), found)
 
 
 def test_flsd_closed_form():
@@ -192,6 +202,7 @@ def test_entropy_penalty_has_an_interior_minimum():
         (flsd, (5, math.nan), "gamma_above"),
         (flsd, (5, 3, 1.2), "threshold"),
         (dual_focal, (-1,), "gamma"),
+        (logit_norm, (0,), "temperature"),
     ],
 )
 def test_parameters_out_of_range_are_refused(factory, arguments, name):

@@ -13,6 +13,7 @@ from torch import nn
 ARCHITECTURES = [
     ("small_cnn:small_cnn", (1, 8), 10, 3_658),
     ("small_resnet:small_resnet", (1, 8), 10, 18_626),
+    ("vit:tiny_vit", (1, 28), 10, 36_682),
     ("lenet:lenet", (1, 28), 10, 61_706),
     ("mlp:mlp", (1, 28), 10, 266_610),
     ("cifar_resnet:resnet20", (3, 32), 10, 269_722),

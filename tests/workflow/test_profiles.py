@@ -18,8 +18,8 @@ jobs: {{train: {train}, curvature: {others}, calibration: {others}}}
 
 
 @pytest.mark.parametrize(
-    # 100 runs or 10 cells at 40 in a submission, data, tables and figures, and 20 jobs of cells whose
-    # runs are trained one by one in one more; single: gather, cost.
+    # 100 runs or 10 cells at 40 in a submission, data, products, and 20 jobs of cells whose runs
+    # are trained one by one in one more; single: gather, cost.
     ("train", "others", "groups"),
     [("run", "run", 3 + 2), ("run", "cell", 3 + 2 + 1), ("cell", "cell", 1 + 2)],
 )

@@ -88,17 +88,6 @@ REGULARISED = [f"{RESULTS}/{name}" for name, run in RUNS.items() if run.objectiv
 DATASET_FILES = [f"{DATASET}/{file}" for file in ("dataset.json", "images.npy", "labels.npy")]
 SPLITS = f"{RESULTS}/splits.json"
 
-# What a data set is made from: a folder or file of the user's, registered archives, or a wheel.
-DATASET_PARAMS = {key: config["data"][key] for key in ["name", "source", "size", "label", "sha256"]}
-registered = not config["data"]["source"] and config["data"]["name"] != "digits"
-ARCHIVES = {each.name: each for each in archives(config["data"]["name"])} if registered else {}
-DATASET_RAW = config["data"]["source"] or [f"{DATASET}/archives/{name}" for name in ARCHIVES]
-
-# The stages that are asked for, and the runs that each is done with.
-STAGES = {name: stage for name, stage in stages.stages().items() if config[name]}
-SETTINGS = {name: read(stage.settings, config[name]) for name, stage in STAGES.items()}
-STAGE_RUNS = {name: settings.select(RUNS.values()) for name, settings in SETTINGS.items()}
-
 # How many runs a job of each kind serves.
 PER_CELL = {"run": 1, "cell": len(config["seeds"]), "model": len(config["seeds"]) * len(SLUGS)}
 PER_JOB = {kind: PER_CELL[config["jobs"][kind]] for kind in ("train", "curvature", "calibration")}
@@ -147,23 +136,8 @@ def factories(cells):
     return frozenset(models | {part.factory for part in parts if part})
 
 
-def cell_of(wildcards):
-    """Name of a run's model and objective, if the configuration has it."""
-    cell = f"{wildcards.model}/{wildcards.objective}"
-    if cell not in CELLS:
-        raise WorkflowError(f"{RESULTS}/{cell}: {unknown(cell, CELLS)}")
-    return cell
-
-
-def job_name(kind):
-    """Pattern that tells the jobs of a kind apart."""
-    parts = ["{model}", "{objective}", "seed{seed}"]
-    return "/".join(parts[: 1 + ["model", "cell", "run"].index(config["jobs"][kind])])
-
-
 wildcard_constraints:
     # General: an alternative per seed and objective would be tried for every file of a large grid.
     model="[^/]+",
     objective="[^/]+",
     seed="[0-9]+",
-    archive="|".join(map(re.escape, ARCHIVES)),

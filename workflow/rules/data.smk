@@ -1,5 +1,11 @@
 from focal_curvature.files import listing
 
+# What a data set is made from: a folder or file of the user's, registered archives, or a wheel.
+DATASET_PARAMS = {key: config["data"][key] for key in ["name", "source", "size", "label", "sha256"]}
+registered = not config["data"]["source"] and config["data"]["name"] != "digits"
+ARCHIVES = {each.name: each for each in archives(config["data"]["name"])} if registered else {}
+DATASET_RAW = config["data"]["source"] or [f"{DATASET}/archives/{name}" for name in ARCHIVES]
+
 
 # Nodes of a cluster may have no way out.
 localrules:
@@ -13,6 +19,8 @@ rule download:
         f"{DATASET}/archives/{{archive}}.log",
     benchmark:
         f"{DATASET}/archives/{{archive}}.tsv"
+    wildcard_constraints:
+        archive="|".join(map(re.escape, ARCHIVES)),
     conda:
         "../../environment.yml"
     params:

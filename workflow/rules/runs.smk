@@ -1,5 +1,19 @@
 # Every run is trained, its curvature measured and its predictions scored, by jobs that serve one run
 # or several, as `jobs` in the configuration says. Each run keeps its own files.
+def cell_of(wildcards):
+    """Name of a run's model and objective, if the configuration has it."""
+    cell = f"{wildcards.model}/{wildcards.objective}"
+    if cell not in CELLS:
+        raise WorkflowError(f"{RESULTS}/{cell}: {unknown(cell, CELLS)}")
+    return cell
+
+
+def job_name(kind):
+    """Pattern that tells the jobs of a kind apart."""
+    parts = ["{model}", "{objective}", "seed{seed}"]
+    return "/".join(parts[: 1 + ["model", "cell", "run"].index(config["jobs"][kind])])
+
+
 def per_job(kind, file):
     """A run's file, or those of all runs that a job serves."""
     serves = config["jobs"][kind]

@@ -1,4 +1,10 @@
 # One rule per stage that the configuration asks for; what a stage is, `focal_curvature.stages` says.
+# The stages that are asked for, and the runs that each is done with.
+STAGES = {name: stage for name, stage in stages.stages().items() if config[name]}
+SETTINGS = {name: read(stage.settings, config[name]) for name, stage in STAGES.items()}
+STAGE_RUNS = {name: settings.select(RUNS.values()) for name, settings in SETTINGS.items()}
+
+
 def stage_job(name):
     """Pattern that tells a stage's jobs apart."""
     return f"{name}/{{model}}" if STAGES[name].per_model else name

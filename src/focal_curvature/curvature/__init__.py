@@ -1,12 +1,19 @@
-"""Curvature of the loss surface at a set of weights."""
+"""Curvature of the loss surface at a set of weights.
+
+The package itself can be called: ``curvature(model, loader)`` is `measure`.
+"""
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
+from .api import Curvature, measure
 from .density import Density, density
 from .lanczos import Ritz, lanczos
 from .operators import Operator
@@ -17,6 +24,7 @@ from .settings import Settings
 from .trace import hutchpp
 
 __all__ = [
+    "Curvature",
     "CurvatureResult",
     "Density",
     "Eigenvalue",
@@ -30,6 +38,7 @@ __all__ = [
     "estimate",
     "hutchpp",
     "lanczos",
+    "measure",
 ]
 
 
@@ -82,3 +91,18 @@ def estimate(
 
     result = estimate_of(problem, checked, seed)
     return engine.with_gauss_newton(result, problem, checked)
+
+
+class _Called(ModuleType):
+    """The package, which is a function too."""
+
+    __signature__ = inspect.signature(measure)
+
+    def __call__(self, *args: Any, **options: Any) -> Curvature:
+        """Call `measure`."""
+        return measure(*args, **options)
+
+
+# The language's own way to make more of a module (Reference, 3.3.2.1): ``from focal_curvature
+# import curvature`` gives the package once any part of it was imported: it has to be callable.
+sys.modules[__name__].__class__ = _Called

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_only
 
-from .prepare import Called, UnsupportedError, refuse
+from ..memory import out_of_memory
+from .prepare import Called, UnsupportedError, first_line, refuse
 from .samples import LoadedSamples, Samples, length
 
 # Name of a module, its class's name, whether a gradient goes in, and the tensors it returned.
@@ -38,8 +40,14 @@ def _calls(model: Called) -> Iterator[list[Call]]:
     """Note what goes into and comes out of each module, innermost first."""
     calls: list[Call] = []
 
+    begun: list[str] = []
+
+    def enter(name: str) -> Callable[[nn.Module, Any], None]:
+        return lambda module, _: begun.append(f"{name} ({type(module).__name__})")
+
     def note(name: str) -> Callable[[nn.Module, Any, Any, Any], None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+            begun.pop()
             # A copy: what comes next may write into it.
             outputs = [t.clone() for t in _floats(out)]
             sources = [*_floats((args, kwargs)), *module.parameters()]
@@ -48,12 +56,17 @@ def _calls(model: Called) -> Iterator[list[Call]]:
 
         return hook
 
-    hooks = [
-        module.register_forward_hook(note(name), with_kwargs=True)
-        for name, module in model.model.named_modules()
-    ]
+    hooks = []
+    for name, module in model.model.named_modules():
+        hooks.append(module.register_forward_pre_hook(enter(name)))
+        hooks.append(module.register_forward_hook(note(name), with_kwargs=True))
     try:
         yield calls
+    except Exception as error:
+        # The model itself is nameless.
+        if out_of_memory(error) or len(begun) < 2:
+            raise
+        raise UnsupportedError(f"layer {begun[-1]}: {first_line(error)}") from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -176,7 +189,12 @@ def check_loss(
     def called(k: slice) -> Tensor:
         x, y = tree_map_only(Tensor, lambda t: t[k], (inputs, targets))
         out = tree_map_only(Tensor, Tensor.double, model(x))
-        with refuse(f"the loss cannot take outputs {_shown(out)} and targets {_shown(y)}"):
+        with (
+            refuse(f"the loss cannot take outputs {_shown(out)} and targets {_shown(y)}"),
+            warnings.catch_warnings(),
+        ):
+            # torch only warns of targets that it repeats to the outputs' shape.
+            warnings.filterwarnings("error", "Using a target size")
             return loss(out, y)
 
     with torch.no_grad():

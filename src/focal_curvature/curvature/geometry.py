@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import engine, pyhessian_adapter
+from . import engine
 from .density import density
 from .lanczos import lanczos
 from .landscape import losses_along, random_direction
@@ -98,7 +98,8 @@ def look(
             "estimators": [compare(model, first, inputs, labels, used, seed)],
         }
 
-    return within_memory(attempt, Settings.of(settings).chunk, inputs)[0]
+    chunk = Settings.of(settings).chunk
+    return within_memory(attempt, chunk, len(inputs), inputs.device)[0]
 
 
 def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
@@ -224,6 +225,8 @@ def compare(
         error, NaN where the Hessian is not finite; and how many of PyHessian's standard errors the
         two traces are apart.
     """
+    from . import pyhessian_adapter  # so that all else here does without PyHessian
+
     row: dict[str, Any] = {}
     # Called by themselves: PyHessian's time is without the engine's pass beside it.
     for name, run in (("pyhessian", pyhessian_adapter.estimate), ("engine", engine.estimate)):

@@ -19,7 +19,11 @@ T = TypeVar("T")
 
 
 def within_memory(
-    attempt: Callable[[int], T], chunk: int, inputs: Tensor, setting: str = "curvature.samples"
+    attempt: Callable[[int], T],
+    chunk: int,
+    samples: int,
+    device: torch.device,
+    setting: str = "curvature.samples",
 ) -> tuple[T, int]:
     """Call ``attempt(chunk)``, again with half the chunk whenever memory ends.
 
@@ -29,8 +33,10 @@ def within_memory(
         What needs the memory.
     chunk : int
         Samples at a time, at first.
-    inputs : Tensor
-        All samples (N, ...), on the device whose memory it is.
+    samples : int
+        How many there are at all.
+    device : torch.device
+        Whose memory it is.
     setting : str
         The key of the configuration that says how many samples there are.
 
@@ -55,13 +61,13 @@ def within_memory(
         # Here, not in the handler: the exception holds on to every tensor of the failed attempt.
         if chunk == 1:
             raise MemoryError(
-                f"out of memory on {inputs.device} with one sample at a time: lower "
+                f"out of memory on {device} with one sample at a time: lower "
                 f"{setting}, or use a device with more memory"
             )
-        chunk = max(min(chunk, len(inputs)) // 2, 1)
-        logger.warning("out of memory on %s: the chunk is now %d", inputs.device, chunk)
+        chunk = max(min(chunk, samples) // 2, 1)
+        logger.warning("out of memory on %s: the chunk is now %d", device, chunk)
         gc.collect()
-        if inputs.is_cuda:
+        if device.type == "cuda":
             torch.cuda.empty_cache()
 
 
@@ -91,6 +97,7 @@ def estimate_within_memory(
     result, chunk = within_memory(
         lambda chunk: estimate(model, loss, inputs, labels, {**settings, "chunk": chunk}, seed),
         Settings.of(settings).chunk,
-        inputs,
+        len(inputs),
+        inputs.device,
     )
     return result, {**settings, "chunk": chunk}

@@ -243,6 +243,8 @@ class Operator:
             for multiply in self._batches():
                 for row, total in zip(rows, out, strict=True):
                     total += multiply(self.problem.split(row))
+                    if self.problem.progress:
+                        self.problem.progress()
         for total in out:
             require_finite(self.names, self.problem.split(total), f"{self.matrix} product")
         return out.view_as(vectors)

@@ -32,8 +32,6 @@ def refuse(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except UnsupportedError:
-        raise
     except Exception as error:
         if out_of_memory(error):
             raise

@@ -54,6 +54,8 @@ class Problem:
         Samples worked on at a time.
     chunk : int
         Most samples whose linearisation is kept in memory.
+    progress : callable, optional
+        Called whenever a product with a batch was made.
     """
 
     model: nn.Module
@@ -69,6 +71,7 @@ class Problem:
     padded: bool
     batch: int
     chunk: int
+    progress: Callable[[], object] | None = None
 
     @classmethod
     @neutral()

@@ -63,6 +63,23 @@ def prepared(inputs: Any, targets: Any, dtype: torch.dtype, device: torch.device
     return tree_map_only(Tensor, put, inputs), tree_map_only(Tensor, exact, targets)
 
 
+def require_finite_samples(inputs: Any, targets: Any, where: str) -> None:
+    """Raise UnsupportedError that counts the samples with a NaN or an infinity.
+
+    Minus infinity alone is let through: masks are made of it.
+    """
+    for what, tree in (("inputs", inputs), ("targets", targets)):
+        for t in tree_leaves(tree):
+            if isinstance(t, Tensor) and t.is_floating_point():
+                bad = ~(t.isfinite() | t.isneginf()).flatten(1 if t.ndim > 1 else 0)
+                rows = int((bad.any(1) if bad.ndim > 1 else bad).sum())
+                if rows:
+                    raise UnsupportedError(
+                        f"{what} of {where} are not finite in {rows} of {len(t)} samples: take "
+                        "these out"
+                    )
+
+
 class Samples:
     """Samples held in tensors.
 
@@ -87,6 +104,7 @@ class Samples:
             raise UnsupportedError("there are no samples")
         if length(self.targets) != self.count:
             raise UnsupportedError(f"{self.count} inputs have {length(self.targets)} targets")
+        require_finite_samples(self.inputs, self.targets, "the data")
         self.device = device
 
     def first(self, n: int) -> tuple[Any, Any]:
@@ -157,6 +175,7 @@ class LoadedSamples:
             mark = tuple(float(t.sum(dtype=torch.float64)) for t in tree_leaves(batch)
                          if isinstance(t, Tensor))  # fmt: skip
             if not known:
+                require_finite_samples(*batch, f"batch {i}")
                 self.marks.append(mark)
                 if isinstance(batch[1], Tensor) and batch[1].numel():
                     self.span += [int(batch[1].min()), int(batch[1].max())]

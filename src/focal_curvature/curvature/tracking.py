@@ -66,7 +66,9 @@ def traces(
             logger.error("traces: %s", error)
         return {"trace_hessian": hessian, "trace_gauss_newton": known}
 
-    return within_memory(attempt, settings.chunk, inputs, "training.trace_samples")[0]
+    return within_memory(
+        attempt, settings.chunk, len(inputs), inputs.device, "training.trace_samples"
+    )[0]
 
 
 def sharpness(

@@ -21,7 +21,7 @@ VERIFIED = results/digits/verified
 EXPERIMENT ?= digits
 PAGE = results/page.html
 
-.PHONY: reproduce verify resume figures page readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
+.PHONY: reproduce verify resume figures page docs readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
 .DELETE_ON_ERROR:
 
 reproduce: install
@@ -50,6 +50,10 @@ figures: install
 # Verdicts, results and figures of all committed experiments in one file that needs no network.
 page: install
 	PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.page $(PAGE) paper_figures/*/
+
+# The documentation site, in site/; a broken link is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 readme: install
 	$(VENV)/bin/python tools/readme.py
@@ -104,6 +108,7 @@ lint: install
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/snakefmt --check Snakefile workflow
 	$(SNAKEMAKE) --lint
+	$(VENV)/bin/mypy
 
 # Resolves pyproject.toml anew. environment.yml is without what only tests and linters need.
 COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \

@@ -56,7 +56,11 @@ def train(kernels: str) -> pd.DataFrame:
 
 def main() -> int:
     """Compare and print; return the exit status."""
-    known = pd.read_csv(RECORD) if RECORD.exists() else pd.DataFrame(columns=[*KEYS, "hash"])
+    known = (
+        pd.read_csv(RECORD, dtype={"hash": str})
+        if RECORD.exists()
+        else pd.DataFrame(columns=[*KEYS, "hash"])
+    )
     here = pd.concat([train(kernels) for kernels in ("native", "portable")], ignore_index=True)
     both = here.merge(known, on=KEYS, suffixes=("", "_there"))
     same = both["hash"] == both["hash_there"]

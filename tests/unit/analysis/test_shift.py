@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ class Network:
     folder: str
     seed: int
     completed: bool = True
+    spec = SimpleNamespace(data=None)
 
     @property
     def keys(self):

@@ -1,8 +1,9 @@
-"""Cross-entropy plus the trace of its Gauss-Newton matrix, the stable form of a trace penalty.
+"""A loss plus the trace of its Gauss-Newton matrix, the stable form of a trace penalty.
 
 The matrix, J'AJ with the Jacobian J of the batch's logits and A the Hessian of the loss at them, is
-positive semi-definite, so that its trace has a floor at zero (Dauphin, Agarwala and Mobahi 2024,
-arXiv 2401.10809).
+positive semi-definite for a loss that is convex in the logits, such as cross-entropy, so that its
+trace has a floor at zero (Dauphin, Agarwala and Mobahi 2024, arXiv 2401.10809). Focal loss is not
+convex where predictions are wrong; there its trace may be negative.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from focal_curvature.losses.focal import FocalLoss
 from focal_curvature.regularisers.penalty import TracePenalty, random_signs, sum_by_run
 
 __all__ = ["gauss_newton_trace"]
@@ -40,33 +42,46 @@ ABOUT = {
 
 
 def estimates(
+    loss: nn.Module,
     total: Tensor,
     logits: Tensor,
     parameters: Sequence[Tensor],
     reduction: str,
     generators: Sequence[torch.Generator],
 ) -> Tensor:
-    """Return |J'Bs|^2 (S,) of S runs for a draw of random signs s each, differentiable.
+    """Return an estimate of tr J'AJ (S,) of S runs for a draw of signs s each, differentiable.
 
-    A sample's block of A is diag(p) - pp' = BB' with B = diag(r) - pr' and r the square roots of
-    the probabilities p; independent signs over samples and classes make E ss' the identity, so
-    that E |J'Bs|^2 = tr J'AJ also where batch norm ties the samples together. The signs do not
-    depend on the weights, as labels sampled from p would: the gradient of the estimate is an
-    unbiased one of the trace. One extra backward pass, and one through it.
+    Of cross-entropy |J'Bs|^2: a sample's block of A is diag(p) - pp' = BB' with B = diag(r) - pr'
+    and r the square roots of the probabilities p. Of another loss, whose A may be indefinite,
+    (J's)'(J'As). Independent signs over samples and classes make E ss' the identity, also where
+    batch norm ties the samples together. The signs do not depend on the weights, as labels sampled
+    from p would: the gradient of the estimate is an unbiased one of the trace. One extra backward
+    pass, or two, and one through them.
 
     Parameters
     ----------
-    total
-        Not used.
+    loss : nn.Module
+        Gives the samples' losses.
+    total : Tensor
+        Scalar loss, of all runs, whose graph is kept.
     logits : Tensor
         (S N, K), run after run, whose graph is kept.
     parameters : sequence of Tensor
         What the matrices are over, each tensor with a block per run.
     reduction : str
-        "mean" or "sum" of the samples' cross-entropies.
+        "mean" or "sum" of the samples' losses.
     generators : sequence of torch.Generator
         Of the signs, one per run.
     """
+    if not (isinstance(loss, FocalLoss) and loss.gamma == 0):
+        signs = random_signs(logits, generators)
+        (slope,) = torch.autograd.grad(total, logits, create_graph=True)
+        (bent,) = torch.autograd.grad(slope, logits, signs, create_graph=True)
+        one, two = (
+            torch.autograd.grad(logits, parameters, cotangent, create_graph=True)
+            for cotangent in (signs, bent)
+        )
+        return sum_by_run([a * b for a, b in zip(one, two, strict=True)], len(generators))
     log_probabilities = F.log_softmax(logits, dim=1)
     # Half the logarithm: a square root's derivative is not finite where p is zero.
     mixed = torch.exp(log_probabilities / 2) * random_signs(logits, generators)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from focal_curvature.regularisers.penalty import TracePenalty, random_signs, sum_by_run
 
@@ -41,6 +41,7 @@ ABOUT = {
 
 
 def estimates(
+    loss: nn.Module,
     total: Tensor,
     logits: Tensor,
     parameters: Sequence[Tensor],
@@ -53,7 +54,7 @@ def estimates(
     ----------
     total : Tensor
         Scalar loss, of all runs, whose graph is kept.
-    logits, reduction
+    loss, logits, reduction
         Not used.
     parameters : sequence of Tensor
         What the Hessians are over, each tensor with a block per run.

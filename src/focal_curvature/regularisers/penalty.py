@@ -14,8 +14,10 @@ from focal_curvature.regularisers.normalisation import thrice_differentiable
 if TYPE_CHECKING:
     from focal_curvature.training.stack import Stack
 
-# (total loss, logits (S N, K), parameters, reduction, S generators) -> an unbiased estimate per run
-Estimates = Callable[[Tensor, Tensor, Sequence[Tensor], str, Sequence[torch.Generator]], Tensor]
+# (loss, its total, logits (S N, K), parameters, reduction, S generators) -> unbiased, per run
+Estimates = Callable[
+    [nn.Module, Tensor, Tensor, Sequence[Tensor], str, Sequence[torch.Generator]], Tensor
+]
 
 
 def random_signs(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
@@ -94,7 +96,7 @@ class TracePenalty:
             parameters = [p for p in networks.model.parameters() if p.requires_grad]
             # The matrices of several runs are the blocks of one.
             traces = [
-                self.estimates(totals.sum(), logits, parameters, reduction, generators)
+                self.estimates(loss, totals.sum(), logits, parameters, reduction, generators)
                 for _ in range(self.probes)
             ]
             trace = torch.stack(traces).mean(0)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy.linalg import hadamard
 from torch import nn
-from torch.func import functional_call
+from torch.func import functional_call, vmap
+from torch.func import hessian as hessian_of
 from torch.nn import functional as F
 
 from focal_curvature.losses.focal import focal
@@ -39,17 +40,18 @@ def flat(tensors):
     return torch.cat([t.detach().flatten() for t in tensors])
 
 
-def estimated(kind, problem, seed=0, reduction="mean"):
+def estimated(kind, problem, seed=0, reduction="mean", loss=CROSS_ENTROPY):
     """One estimate, with its graph."""
     model, inputs, labels = problem
     with thrice_differentiable():
         logits = model(inputs)
-    total = getattr(CROSS_ENTROPY(logits, labels), reduction)()
+    total = getattr(loss(logits, labels), reduction)()
     parameters = list(model.parameters())
-    return KINDS[kind].estimates(total, logits, parameters, reduction, [generator(seed)])[0]
+    rest = (total, logits, parameters, reduction, [generator(seed)])
+    return KINDS[kind].estimates(loss, *rest)[0]
 
 
-def exact(kind, problem):
+def exact(kind, problem, loss=CROSS_ENTROPY):
     """The trace from the full matrix, differentiable in the parameters."""
     model, inputs, labels = problem
     named = dict(model.named_parameters())
@@ -61,7 +63,7 @@ def exact(kind, problem):
     values = tuple(named.values())
     if kind == "hessian":
         matrix = torch.autograd.functional.hessian(
-            lambda *v: F.cross_entropy(logits(*v), labels), values, create_graph=True
+            lambda *v: loss(logits(*v), labels).mean(), values, create_graph=True
         )
         return sum(
             block[i].reshape(p.numel(), p.numel()).trace()
@@ -69,8 +71,8 @@ def exact(kind, problem):
         )
     jacobian = torch.autograd.functional.jacobian(logits, values, create_graph=True)
     columns = torch.cat([part.flatten(2) for part in jacobian], 2)  # (N, K, P)
-    p = F.softmax(model(inputs), dim=1)
-    blocks = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
+    of_sample = hessian_of(lambda z, y: loss(z[None], y[None]).sum())
+    blocks = vmap(of_sample)(model(inputs), labels)
     return torch.einsum("nkp,nkl,nlp->", columns, blocks, columns) / len(labels)
 
 
@@ -109,11 +111,14 @@ def any_problem(request, problem, images):
     return factory(10, 1, 8, width=2).double(), *images
 
 
+@pytest.mark.parametrize("loss", [CROSS_ENTROPY, focal(2)], ids=["cross-entropy", "focal"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_penaltys_gradient_is_that_of_its_finite_differences(kind, any_problem):
+def test_a_penaltys_gradient_is_that_of_its_finite_differences(kind, loss, any_problem):
     """In training mode, where torch's own batch norm fails; steps too short to cross a kink."""
     model = any_problem[0]
-    gradient = flat(torch.autograd.grad(estimated(kind, any_problem), model.parameters()))
+    gradient = flat(
+        torch.autograd.grad(estimated(kind, any_problem, loss=loss), model.parameters())
+    )
     assert gradient.norm() > 0.01
     start = nn.utils.parameters_to_vector(model.parameters()).detach()
     step = 1e-6
@@ -121,7 +126,7 @@ def test_a_penaltys_gradient_is_that_of_its_finite_differences(kind, any_problem
         ends = []
         for sign in (1, -1):
             nn.utils.vector_to_parameters(start + sign * step * direction, model.parameters())
-            ends.append(estimated(kind, any_problem).item())
+            ends.append(estimated(kind, any_problem, loss=loss).item())
         nn.utils.vector_to_parameters(start, model.parameters())
         room = 1e-6 * float(gradient.norm())
         expected = pytest.approx(float(direction @ gradient), rel=1e-5, abs=room)
@@ -168,7 +173,8 @@ def value_and_gradient(value, problem):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_orthogonal_signs_give_the_exact_trace_and_its_gradient(kind, problem, monkeypatch):
+@pytest.mark.parametrize("loss", [CROSS_ENTROPY, focal(2)], ids=["cross-entropy", "focal"])
+def test_orthogonal_signs_give_the_exact_trace_and_its_gradient(kind, loss, problem, monkeypatch):
     """The average of vv' over a Hadamard matrix's rows is the identity, without any noise."""
     rows = iter(torch.tensor(hadamard(64), dtype=torch.float64))
     samples = []
@@ -181,9 +187,9 @@ def test_orthogonal_signs_give_the_exact_trace_and_its_gradient(kind, problem, m
             return mine.view_as(like)
 
         monkeypatch.setattr(KINDS[kind], "random_signs", next_signs)
-        samples.append(value_and_gradient(estimated(kind, problem), problem))
+        samples.append(value_and_gradient(estimated(kind, problem, loss=loss), problem))
     found = torch.stack(samples).mean(0)
-    truth = value_and_gradient(exact(kind, problem), problem)
+    truth = value_and_gradient(exact(kind, problem, loss), problem)
     assert truth[1:].norm() > 0.01
     torch.testing.assert_close(found, truth, rtol=1e-9, atol=1e-12)
 

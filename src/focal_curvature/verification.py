@@ -22,7 +22,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from focal_curvature.files import verify
+from focal_curvature.files import read_json, verify
 
 # Metrics that say how fast a machine is.
 TIMES = ("train_seconds", "curvature_objective_seconds", "curvature_cross_entropy_seconds")
@@ -141,10 +141,10 @@ def against_commit(folder: Path) -> Comparison:
         If there is no git, the commit has no such experiment, or nothing was run since: a record
         has the seconds that a run took.
     """
-    reference, fresh = committed(folder), read(folder)
-    if reference.provenance == fresh.provenance:
+    reference = committed(folder)
+    if reference.provenance == read_json(folder / "provenance.json"):
         raise ValueError(f"{folder}: nothing was run here since the commit")
-    return compare(reference, fresh)
+    return compare(reference, read(folder))
 
 
 def compare(reference: Results, fresh: Results) -> Comparison:
@@ -277,7 +277,9 @@ def _runs(reference: Results, fresh: Results) -> tuple[int, list[str]]:
     """Return how many runs differ in any bit, and which ended otherwise, as far as known."""
     if reference.runs is None or fresh.runs is None:
         return 0, []
-    a, b = (results.runs.set_index("run") for results in (reference, fresh))
+    # Columns that an earlier version did not record are empty.
+    tables = (results.runs.dropna(axis=1, how="all") for results in (reference, fresh))
+    a, b = (table.set_index("run") for table in tables)
     common = a.index.intersection(b.index)
     columns = a.columns.intersection(b.columns).difference([*TIMES])
     a, b = a.loc[common, columns], b.loc[common, columns]

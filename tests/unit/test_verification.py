@@ -131,6 +131,8 @@ def test_runs_count_where_both_have_them(reference):
     here = on(dataclasses.replace(reference, runs=runs))
     slower = dataclasses.replace(here, runs=runs.assign(train_seconds=9))
     assert compare(here, slower).conclusion.startswith("agrees to the bit")
+    earlier = on(dataclasses.replace(reference, runs=runs.assign(ece=np.nan)))
+    assert compare(earlier, here).conclusion.startswith("agrees to the bit")
     diverged = dataclasses.replace(here, runs=runs.assign(status=["completed", "diverged"]))
     assert "1 runs" in compare(here, diverged).conclusion
     assert compare(here, on(diverged, processor_id="B")).conclusion.endswith("in one: b")
@@ -170,6 +172,8 @@ def test_the_command_compares_with_the_commit_whatever_lies_there(tmp_path, caps
     git(tmp_path, "init")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--message", "a")
+    # Whatever else has changed: a table of runs pieced together for an earlier version, say.
+    (folder / "runs.csv").write_text("run\n", encoding="utf-8")
     assert verification.main([str(folder)]) == 2
     assert "nothing was run" in capsys.readouterr().err
     shutil.rmtree(folder)

@@ -53,7 +53,8 @@ def test_tables_hold_every_run(finished):
     runs = pd.read_csv(finished.folder / "paper_figures/smoke/runs.csv")
     assert sorted(zip(runs["gamma"], runs["seed"], strict=True)) == [(0, 0), (0, 1), (2, 0), (2, 1)]
     assert (runs["status"] == "completed").all()
-    assert runs.filter(like="trace_").notna().all(axis=None)
+    # Whether an estimate converged is not said of PyHessian's, of a fixed number of probes.
+    assert runs.filter(regex="^trace_(?!.*converged)").notna().all(axis=None)
     assert runs["test_samples"].eq(200).all()
 
 

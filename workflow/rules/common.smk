@@ -101,14 +101,11 @@ GPU = int(
 BENCHMARKS = {}
 
 
-def counted(kind, name="", runs=(None,), folder=f"{RESULTS}/benchmarks"):
-    """The benchmark file of a rule, which counts in the table of costs for each of `runs`."""
+def counted(kind, name="", jobs=({},), folder=f"{RESULTS}/benchmarks"):
+    """The benchmark file of a rule, which counts in the table of costs for each job's wildcards."""
     pattern = f"{folder}/{name or kind}.tsv"
-    for run in runs:
-        fields = (
-            {"model": run.model, "objective": run.objective.slug, "seed": run.seed} if run else {}
-        )
-        BENCHMARKS[pattern.format(**fields)] = (kind, run.model if run else "")
+    for wildcards in jobs:
+        BENCHMARKS[pattern.format(**wildcards)] = (kind, wildcards.get("model", ""))
     return pattern
 
 

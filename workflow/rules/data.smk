@@ -18,7 +18,7 @@ rule download:
     log:
         f"{DATASET}/archives/{{archive}}.log",
     benchmark:
-        f"{DATASET}/archives/{{archive}}.tsv"
+        counted("download", "archives/{archive}", [{"archive": a} for a in ARCHIVES], DATASET)
     wildcard_constraints:
         archive="|".join(map(re.escape, ARCHIVES)),
     conda:
@@ -42,7 +42,7 @@ rule dataset:
     log:
         f"{DATASET}/dataset.log",
     benchmark:
-        f"{DATASET}/dataset.tsv"
+        counted("dataset", folder=DATASET)
     group:
         "data"
     conda:
@@ -71,7 +71,7 @@ rule splits:
     log:
         f"{RESULTS}/logs/splits.log",
     benchmark:
-        f"{RESULTS}/benchmarks/splits.tsv"
+        counted("splits")
     group:
         "data"
     conda:

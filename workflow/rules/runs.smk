@@ -1,5 +1,10 @@
 # Every run is trained, its curvature measured and its predictions scored, by jobs that serve one run
 # or several, as `jobs` in the configuration says. Each run keeps its own files.
+WILDCARDS = [
+    {"model": run.model, "objective": run.objective.slug, "seed": run.seed} for run in RUNS.values()
+]
+
+
 def cell_of(wildcards):
     """Name of a run's model and objective, if the configuration has it."""
     cell = f"{wildcards.model}/{wildcards.objective}"
@@ -101,7 +106,7 @@ rule train:
     log:
         f"{RESULTS}/logs/train/{job_name('train')}.log",
     benchmark:
-        counted("train", f"train/{job_name('train')}", RUNS.values())
+        counted("train", f"train/{job_name('train')}", WILDCARDS)
     # Others wait for these; what nothing waits for fills the cores in the end.
     priority: 1
     group:
@@ -136,7 +141,7 @@ rule curvature:
     log:
         f"{RESULTS}/logs/curvature/{job_name('curvature')}.log",
     benchmark:
-        counted("curvature", f"curvature/{job_name('curvature')}", RUNS.values())
+        counted("curvature", f"curvature/{job_name('curvature')}", WILDCARDS)
     # With the trainings, the most of the time: begun before what nothing waits for.
     priority: 1
     group:
@@ -167,7 +172,7 @@ rule calibration:
     log:
         f"{RESULTS}/logs/calibration/{job_name('calibration')}.log",
     benchmark:
-        counted("calibration", f"calibration/{job_name('calibration')}", RUNS.values())
+        counted("calibration", f"calibration/{job_name('calibration')}", WILDCARDS)
     group:
         group_of("calibration")
     conda:

@@ -21,6 +21,11 @@ def stage_runs(name, model=None):
     return [run for run in STAGE_RUNS[name] if model in (None, run.model)]
 
 
+def stage_models(name):
+    """The models of these runs, each as its wildcard."""
+    return [{"model": model} for model in dict.fromkeys(run.model for run in stage_runs(name))]
+
+
 def stage_files(name, file):
     """A file of each of these runs, as a function of the wildcards."""
     return lambda wildcards: [
@@ -67,7 +72,7 @@ for name, stage in STAGES.items():
         log:
             f"{RESULTS}/logs/{stage_job(name)}.log",
         benchmark:
-            counted(name, stage_job(name), STAGE_RUNS[name] if stage.per_model else [None])
+            counted(name, stage_job(name), stage_models(name) if stage.per_model else [{}])
         # As long as several runs, begun as soon as it can be, or the others would wait for it.
         priority: 1
         conda:

@@ -160,7 +160,7 @@ def printed(table):
 """Whether the mean of a measure over seeds is positive."""
 
 from focal_curvature.analysis.evidence import Data, Evidence, Part, Unit, mean_over_seeds
-from focal_curvature.analysis.questions import Kind, focal, known, wide
+from focal_curvature.analysis.questions import Kind, gammas, known, wide
 
 __all__ = ["positive"]
 
@@ -179,8 +179,9 @@ def positive():
 
 def data(runs, question):
     column = question.curvature
-    rows = focal(known(runs, [column]))
-    arrays, levels, note = wide(rows, [column], "gamma", question.rules["minimum_seeds"])
+    rows = known(runs, [column])
+    least = question.rules["minimum_seeds"]
+    arrays, levels, note = wide(rows, [column], gammas(rows), least)
     return Data(arrays, arrays[column].size, levels, note)
 
 

@@ -41,7 +41,7 @@ from torch.nn import functional as F
 from focal_curvature.allocator import keep_freed_memory
 from focal_curvature.curvature import Eigenvalue, Settings, engine, pyhessian_adapter
 from focal_curvature.curvature.lanczos import Ritz, lanczos
-from focal_curvature.curvature.operators import Operator, normal, rademacher
+from focal_curvature.curvature.operators import Operator
 from focal_curvature.curvature.problem import Problem
 from focal_curvature.curvature.trace import gauss_newton_trace
 from focal_curvature.losses.focal import focal
@@ -112,7 +112,7 @@ def products(model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, ours: Oper
     peer = curvlinops.HessianLinearOperator(
         model, _mean(loss), parameters, batches, check_deterministic=False
     )
-    anew = Operator(replace(ours.problem, chunk=BATCH), check=False)
+    anew = Operator.on(replace(ours.problem, chunk=BATCH), check=False)
     v = [torch.randn_like(p) for p in parameters]
     flat = torch.cat([t.flatten() for t in v])
     hessian_vector_product = pyhessian.utils.hessian_vector_product
@@ -195,7 +195,7 @@ def courses(operator: Operator, generator: torch.Generator, starts: int, steps: 
     """Follow Lanczos, and with it the power iteration, from random starts."""
     runs, ours = [], {tolerance: [] for tolerance in ENGINE_TOLERANCES}
     for _ in range(starts):
-        start, remembered = normal(operator.problem, generator), Remembered(operator)
+        start, remembered = operator.normal(generator), Remembered(operator)
         for tolerance in ENGINE_TOLERANCES:
             found = lanczos(remembered, start, tolerance=tolerance, max_iterations=steps)
             ours[tolerance].append((found.eigenvalues[0].estimate, found.eigenvalues[0].products))
@@ -229,7 +229,7 @@ class _Duck:
     """Our operator as curvlinops' estimators want it."""
 
     def __init__(self, operator: Operator) -> None:
-        self.operator, size = operator, operator.problem.size
+        self.operator, size = operator, operator.size
         self.shape, self.dtype, self.device = (size, size), torch.float32, torch.device("cpu")
 
     def __matmul__(self, x: Tensor) -> Tensor:
@@ -256,9 +256,9 @@ def measured(name: str) -> dict[str, Any]:
     model, loss, (x, y) = trained(factory, size, epochs), focal(GAMMA), digits(size)
     generator = torch.Generator().manual_seed(1)
 
-    problem = Problem.of(model, loss, x, y, batch=BATCH, chunk=SAMPLES)
+    problem = Problem.of(model, loss, (x, y), batch=BATCH, chunk=SAMPLES)
     start = time.perf_counter()
-    operator = Operator(problem)
+    operator = Operator.on(problem)
     tracing = time.perf_counter() - start
     went = courses(operator, generator, starts, steps)
     theirs, mine = by_rule(went.theirs), by_rule(went.ours)
@@ -266,27 +266,27 @@ def measured(name: str) -> dict[str, Any]:
 
     def top() -> tuple[float, Eigenvalue]:
         began = time.perf_counter()
-        problem = Problem.of(model, loss, x, y, batch=BATCH, chunk=SAMPLES)
-        found = lanczos(Operator(problem), normal(problem, generator), tolerance=mine["tolerance"])
+        problem = Problem.of(model, loss, (x, y), batch=BATCH, chunk=SAMPLES)
+        operator = Operator.on(problem)
+        found = lanczos(operator, operator.normal(generator), tolerance=mine["tolerance"])
         return time.perf_counter() - began, found.eigenvalues[0]
 
     attempts = [top() for _ in range(3)]
     top_seconds = statistics.median(t for t, _ in attempts)
     forms = [
-        float(v @ operator(v))
-        for v in (rademacher(problem, generator, 1)[0] for _ in range(probes))
+        float(v @ operator(v)) for v in (operator.signs(generator, 1)[0] for _ in range(probes))
     ]
     start = time.perf_counter()
     passes = gauss_newton_trace(problem, generator, budget=50, relative_error=ERROR)
-    exact = Operator(problem, "residual").blocks_vanish()
+    exact = Operator.on(problem, "residual").blocks_vanish()
     trace_seconds = time.perf_counter() - start
     trace = float(passes.layers.sum())
-    double = Problem.of(model, loss, x, y, dtype=torch.float64, batch=BATCH, chunk=BATCH)
+    double = Problem.of(model, loss, (x, y), dtype=torch.float64, batch=BATCH, chunk=BATCH)
     truth = gauss_newton_trace(double, generator, budget=50, relative_error=ERROR)
     reference = float(truth.layers.sum())
     vector = went.vector.double()
     # The reference eigenvalue: Rayleigh quotient in float64, with its residual, of the best vector.
-    image = Operator(double, check=False)(vector / vector.norm())
+    image = Operator.on(double, check=False)(vector / vector.norm())
     quotient = float(vector @ image / vector.norm())
     residual = float((image - quotient * vector / vector.norm()).norm()) / quotient
 
@@ -387,8 +387,8 @@ def _peak(name: str, samples: int, queue: Any) -> None:
     factory, size, *_ = MODELS[name]
     x = torch.randn(samples, 1, size, size)
     y = torch.randint(10, (samples,))
-    problem = Problem.of(factory(10, 1, size), focal(GAMMA), x, y, batch=32, chunk=64)
-    operator = Operator(problem)
+    problem = Problem.of(factory(10, 1, size), focal(GAMMA), (x, y), batch=32, chunk=64)
+    operator = Operator.on(problem)
     for _ in range(2):
         operator(torch.randn(problem.size))
     queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -485,8 +485,8 @@ def settled() -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(2)
     for _, gamma, _, model, x, y in fitted_digits():
         for measured_gamma in dict.fromkeys((gamma, 0.0)):
-            problem = Problem.of(model, focal(measured_gamma), x, y, batch=400)
-            went = courses(Operator(problem), generator, starts=10, steps=60)
+            problem = Problem.of(model, focal(measured_gamma), (x, y), batch=400)
+            went = courses(Operator.on(problem), generator, starts=10, steps=60)
             for name, rows in (("PyHessian", went.theirs), ("engine", went.ours)):
                 for tolerance, starts in rows.items():
                     found.setdefault((name, tolerance), []).extend(starts)

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vmap
 from torch.utils._pytree import tree_map, tree_map_only
 
+from . import dense, samples
 from .adaptive import adaptive
 from .prepare import neutral, refuse
 from .problem import Problem
@@ -29,6 +30,7 @@ from .results import Scalar
 
 LARGEST = 2**25  # numbers in the probes of one pass: 128 MB in float32
 PILOT = 128  # draws
+MOST_ROWS = 1024  # of a batch of draws, where they are passed through dense layers
 
 
 @neutral()
@@ -127,7 +129,8 @@ def _forms(problem: Problem, generator: torch.Generator, times: Tensor) -> Tenso
         bent = jvp(grad(weighted, argnums=places), parameters, v)[1]
         return torch.stack([(a * b).sum() for a, b in zip(v, bent, strict=True)])
 
-    size = max(1, min(problem.batch, LARGEST // problem.size))
+    is_dense = dense.applies(problem)
+    size = MOST_ROWS if is_dense else max(1, min(problem.batch, LARGEST // problem.size))
     rows, start = [], 0
     for x, y, w in problem.batches():
         n = int((w > 0).sum())
@@ -138,10 +141,13 @@ def _forms(problem: Problem, generator: torch.Generator, times: Tensor) -> Tenso
         with torch.no_grad():
             slopes = _slopes(problem, x, y)
         for part in index.split(size):
+            inputs = samples.rows(x, part)
+            if is_dense:
+                rows.append(dense.forms(problem, generator, inputs, slopes[part]))
+                continue
             bits = torch.randint(
                 2, (len(part), problem.size), generator=generator, device=problem.device
             )
-            inputs = tree_map_only(Tensor, lambda t, part=part: t[part], x)
             axes = tree_map(lambda t: 0 if isinstance(t, Tensor) else None, inputs)
             with torch.no_grad(), refuse("no second derivatives by sample"):
                 rows.append(

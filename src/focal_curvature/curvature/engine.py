@@ -80,7 +80,7 @@ def estimate_of(problem: Problem, settings: Settings, seed: int) -> CurvatureRes
         raise ValueError("mps has no float64, which sums are kept in: set the device to cpu")
     generator = torch.Generator(problem.device).manual_seed(seed)
     target = settings.relative_error
-    limits = {"budget": settings.probes, "relative_error": target}
+    limits: dict[str, Any] = {"budget": settings.probes, "relative_error": target}
     spectra: dict[str, Spectrum] = {}
     extras: dict[str, Any] = {}
     try:
@@ -99,7 +99,7 @@ def estimate_of(problem: Problem, settings: Settings, seed: int) -> CurvatureRes
             tolerance=settings.tolerance,
             max_iterations=settings.max_iterations,
         )
-        known = {"basis": ritz.basis, "images": ritz.images}
+        known: dict[str, Any] = {"basis": ritz.basis, "images": ritz.images}
         trace = spectra[name].trace if name in spectra else None
         if trace is None:
             samples = hutchpp_blocks(operator, generator, **known, **limits)
@@ -128,8 +128,10 @@ def estimate_of(problem: Problem, settings: Settings, seed: int) -> CurvatureRes
         seed=seed,
         layer_traces=layers,
         eigenvectors=eigenvectors,
+        hessian=spectra["hessian"],
+        gauss_newton=spectra.get("gauss_newton"),
+        residual=spectra.get("residual"),
         **extras,
-        **spectra,
     )
 
 

@@ -23,6 +23,7 @@ class _Folded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         norm, bias = self.norm, self.convolution.bias
+        assert norm.running_mean is not None and norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         shift = norm.bias - scale * (
             norm.running_mean if bias is None else norm.running_mean - bias
@@ -180,7 +181,7 @@ def _gradient(
 def _equal(ones: list[Tensor | None], others: list[Tensor | None]) -> bool:
     if [one is None for one in ones] != [other is None for other in others]:
         return False
-    pairs = [(a, b) for a, b in zip(ones, others, strict=True) if a is not None]
+    pairs = [(a, b) for a, b in zip(ones, others, strict=True) if a is not None and b is not None]
     size = torch.stack([b.norm() for _, b in pairs]).norm()
     apart = torch.stack([(a - b).norm() for a, b in pairs]).norm()
     return bool(apart <= 1e-7 * size)

@@ -55,7 +55,7 @@ def _gauss_newton(problem: Problem, p: Parts, x: Any, y: Any, w: Tensor, v: Part
     def network(*p: Tensor) -> Tensor:
         return problem.outputs(p, x)
 
-    outputs, pull = vjp(network, *p)
+    outputs, pull = vjp(network, *p)[:2]
     change = jvp(network, p, v)[1]
     slope = grad(lambda z: problem.total(z, y, w))
     return pull(jvp(slope, (outputs,), (change,))[1])
@@ -196,7 +196,9 @@ class Operator:
         self._check = check
         first = next(iter(problem.batches()))
         try:
-            self._programs = {_shapes(first): _program(problem, matrix, first)}
+            self._programs: dict[Hashable, Program] | None = {
+                _shapes(first): _program(problem, matrix, first)
+            }
         except Exception as error:
             if out_of_memory(error):
                 raise
@@ -405,11 +407,10 @@ def _shapes(batch: Batch) -> Hashable:
 def _program(problem: Problem, matrix: str, batch: Batch) -> Program:
     """Trace a product, or take the program of the last problem that differed in tensors' values."""
     shapes = [(t.shape, t.stride(), t.dtype, t.device) for t in _given(problem)]
-    about, held = (structure(problem.model), None), []
-    if isinstance(problem.loss, nn.Module):
-        about = about[0], structure(problem.loss)
-        held = [*problem.loss.parameters(), *problem.loss.buffers()]
-    if None in about or held:
+    if not isinstance(problem.loss, nn.Module):
+        return _traced(problem, matrix, batch)
+    about = structure(problem.model), structure(problem.loss)
+    if None in about or [*problem.loss.parameters(), *problem.loss.buffers()]:
         return _traced(problem, matrix, batch)
     key = (matrix, about, problem.keys, problem.buffer_keys, _shapes(batch), *shapes)
     # Taken out and put in again: the first is then the one that was not used for longest.
@@ -462,7 +463,8 @@ def _traced(problem: Problem, matrix: str, batch: Batch) -> Program:
             linear.add(node)
             saved |= dict.fromkeys(a for a in node.all_input_nodes if a not in linear)
 
-    first, copies = fx.Graph(), {}
+    first = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
     for node in whole.nodes:
         if node not in linear and node.op != "output":
             copies[node] = first.node_copy(node, copies.__getitem__)

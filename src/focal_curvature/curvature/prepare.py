@@ -133,7 +133,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     """Return the network itself, without DataParallel and the like around it or a compiler."""
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         model = model.module
-    return unwrapped(model._orig_mod) if hasattr(model, "_orig_mod") else model
+    inner = getattr(model, "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 def frozen_copy(model: nn.Module, dtype: torch.dtype, device: torch.device) -> nn.Module:

@@ -129,10 +129,14 @@ class Problem:
         whole = isinstance(data, tuple) and len(data) == 2
         if device is None:
             # A loader's inputs come from wherever it made them; the model stays where it is.
-            tensors = [t for t in tree_leaves(data[0]) if isinstance(t, Tensor)] if whole else []
+            tensors = [t for t in tree_leaves(data) if isinstance(t, Tensor)] if whole else []
             device = next(iter([*tensors, *model.parameters()]), torch.zeros(())).device
         device = torch.device(device)
-        samples = Samples(*data, dtype, device) if whole else LoadedSamples(data, dtype, device)
+        samples: Samples | LoadedSamples
+        if isinstance(data, tuple) and len(data) == 2:
+            samples = Samples(*data, dtype, device)
+        else:
+            samples = LoadedSamples(data, dtype, device)
         original = unwrapped(model)
         names = _selected(original, parameters)
         twin = frozen_copy(original, dtype, device)
@@ -250,7 +254,7 @@ def _selected(model: nn.Module, parameters: Iterable[str | Tensor] | None) -> tu
         if not names:
             raise UnsupportedError("no parameter of the model requires a gradient")
         return names
-    names = set()
+    selected: set[str] = set()
     for wanted in [parameters] if isinstance(parameters, str) else parameters:
         hits = {
             name for name, p in named.items()
@@ -260,10 +264,10 @@ def _selected(model: nn.Module, parameters: Iterable[str | Tensor] | None) -> tu
         if not hits:
             what = "a tensor given" if isinstance(wanted, Tensor) else repr(wanted)
             raise UnsupportedError(f"{what} is no parameter of the model: {', '.join(named)}")
-        names |= hits
-    if not names:
+        selected |= hits
+    if not selected:
         raise UnsupportedError("no parameter was selected")
-    return tuple(name for name in named if name in names)
+    return tuple(name for name in named if name in selected)
 
 
 def _by_sample(loss: Loss, device: torch.device) -> Loss:
@@ -286,5 +290,5 @@ def _by_sample(loss: Loss, device: torch.device) -> Loss:
             raise UnsupportedError(
                 f"{name} with class weights is no mean over samples: reduce by 'none'"
             )
-        twin.reduction = "none"
+        vars(twin)["reduction"] = "none"
     return twin

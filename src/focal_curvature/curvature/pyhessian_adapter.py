@@ -33,7 +33,7 @@ from .operators import backward_twice, require_symmetry
 from .prepare import UnsupportedError, neutral, refuse, require_finite
 from .problem import Problem, mean_of
 from .results import CurvatureResult, Eigenvalue, Scalar
-from .samples import length
+from .samples import Samples, length
 from .settings import Settings
 
 
@@ -163,6 +163,8 @@ def estimate_of(problem: Problem, settings: Settings, seed: int) -> CurvatureRes
             f"PyHessian runs on cpu and cuda only, not on {problem.device.type}: "
             "set the estimator to 'engine', or the device to cpu"
         )
+    if not isinstance(problem.samples, Samples):
+        raise UnsupportedError("PyHessian takes samples in tensors: set the estimator to 'engine'")
     inputs, labels = problem.samples.inputs, problem.samples.targets
     if not isinstance(inputs, Tensor) or not isinstance(labels, Tensor):
         raise UnsupportedError(

@@ -19,7 +19,12 @@ def split_trees(tree: Any, size: int) -> Iterator[Any]:
     """Cut a tree of tensors along their first dimension."""
     n = length(tree)
     for start in range(0, n, size):
-        yield tree_map_only(Tensor, lambda t, s=start: t[s : s + size], tree)
+        yield rows(tree, slice(start, start + size))
+
+
+def rows(tree: Any, which: Any) -> Any:
+    """Return some rows of each tensor of a tree."""
+    return tree_map_only(Tensor, lambda t: t[which], tree)
 
 
 def length(tree: Any) -> int:
@@ -39,7 +44,9 @@ def length(tree: Any) -> int:
     return lengths.pop()
 
 
-def prepared(inputs: Any, targets: Any, dtype: torch.dtype, device: torch.device) -> tuple:
+def prepared(
+    inputs: Any, targets: Any, dtype: torch.dtype, device: torch.device
+) -> tuple[Any, Any]:
     """Move inputs and targets to a device: floating inputs in a dtype, targets exactly."""
 
     def put(t: Tensor) -> Tensor:
@@ -109,7 +116,7 @@ class Samples:
 
     def first(self, n: int) -> tuple[Any, Any]:
         """Return the first n inputs and targets."""
-        return tree_map_only(Tensor, lambda t: t[:n], (self.inputs, self.targets))
+        return rows((self.inputs, self.targets), slice(n))
 
     def classes(self) -> list[int]:
         """Return the least and the largest target that there is."""
@@ -125,7 +132,7 @@ class Samples:
         index = torch.arange(-(-n // size) * size if padded else n, device=self.device)
         weights = (index < n).double() / n
         return [
-            (*tree_map_only(Tensor, lambda t, i=i: t[i], (self.inputs, self.targets)), w)
+            (*rows((self.inputs, self.targets), i), w)
             for i, w in zip(index.clamp(max=n - 1).split(size), weights.split(size), strict=True)
         ]
 
@@ -167,7 +174,8 @@ class LoadedSamples:
                     "the data give no pairs (inputs, targets), but "
                     f"{type(pair).__name__}s: wrap them"
                 )
-            batch = prepared(*pair, self.dtype, self.device)
+            inputs, targets = pair
+            batch = prepared(inputs, targets, self.dtype, self.device)
             if length(batch[0]) != length(batch[1]):
                 raise UnsupportedError(
                     f"{length(batch[0])} inputs have {length(batch[1])} targets in batch {i}"
@@ -190,7 +198,7 @@ class LoadedSamples:
 
     def first(self, n: int) -> tuple[Any, Any]:
         """Return the first n inputs and targets, of those of the first batch."""
-        return tree_map_only(Tensor, lambda t: t[:n], next(self._read()))
+        return rows(next(self._read()), slice(n))
 
     def classes(self) -> list[int]:
         """Return the least and the largest target that there is."""

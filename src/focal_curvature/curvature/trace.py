@@ -12,7 +12,7 @@ from torch.func import hessian, vjp, vmap
 from torch.linalg import vector_norm
 from torch.utils._pytree import tree_map, tree_map_only
 
-from . import by_sample
+from . import by_sample, dense
 from .adaptive import adaptive
 from .operators import Operator
 from .prepare import UnsupportedError, neutral, refuse
@@ -81,7 +81,7 @@ def hutchpp_blocks(
     """
     blocks = operator.problem.blocks
     exact = torch.zeros(1, len(operator.names), dtype=torch.float64, device=operator.device)
-    if basis is not None:
+    if basis is not None and images is not None:
         exact = blocks((images if squared else basis) * images).sum(0, keepdim=True)
         if squared:
             # |AQ|^2 + |QQ'A(I - QQ')|^2: a symmetric matrix's off-diagonal block counts twice.
@@ -146,7 +146,11 @@ def residual_traces(
     if operator.blocks_vanish():
         zero = Scalar.exact(0.0, 0)
         return zero, (zero,) * len(operator.names)
-    limits = {"budget": budget, "relative_error": relative_error, "offset": offset}
+    limits: dict[str, Any] = {
+        "budget": budget,
+        "relative_error": relative_error,
+        "offset": offset,
+    }
     try:
         made, products = by_sample.draws(problem, generator, **limits)
     except UnsupportedError:
@@ -214,7 +218,7 @@ def gauss_newton_trace(
     used = largest > 1e-6 * largest.max()
     used[0] = True  # also where the loss has no curvature at all
     exact = int(used.sum()) <= budget
-    indefinite = False
+    indefinite, is_dense = False, dense.applies(problem)
 
     def norms(x: Any, cotangents: Tensor) -> Tensor:
         """|J'c|^2 and |theta J'c|^2 per cotangent c and parameter tensor: (2, m, L)."""
@@ -222,7 +226,7 @@ def gauss_newton_trace(
         def outputs(*p: Tensor) -> Tensor:
             return problem.outputs(p, tree_map_only(Tensor, lambda t: t[None], x))[0].flatten()
 
-        _, pull = vjp(outputs, *problem.parameters)
+        pull = vjp(outputs, *problem.parameters)[1]
         rows = []
         for c in cotangents:
             parts = pull(c)
@@ -234,12 +238,16 @@ def gauss_newton_trace(
 
     def total(n: int, mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Tensor:
         """Weighted sums (n, 2, L) over samples of what ``mix`` makes of the roots, n at a time."""
-        out = 0.0
+        out = torch.zeros((), dtype=torch.float64, device=problem.device)
         for x, w, root, sign in roots():
             cotangents, signs = mix(root[:, used], sign[:, used])
-            axes = tree_map(lambda t: 0 if isinstance(t, Tensor) else None, x)
-            with refuse("no gradients by sample"):
-                squares = vmap(norms, (axes, 0))(x, cotangents.to(problem.dtype)).double()
+            cotangents = cotangents.to(problem.dtype)
+            if is_dense:
+                squares = dense.squared_norms(problem, x, cotangents)
+            else:
+                axes = tree_map(lambda t: 0 if isinstance(t, Tensor) else None, x)
+                with refuse("no gradients by sample"):
+                    squares = vmap(norms, (axes, 0))(x, cotangents).double()
             sums = torch.einsum("nsml,nm,n->msl", squares, signs, w)
             out = out + sums.unflatten(0, (-1, n)).sum(0)
         return out

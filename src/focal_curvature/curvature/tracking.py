@@ -45,7 +45,7 @@ def traces(
         If memory does not suffice for a single sample at a time.
     """
     settings = Settings(estimator="engine", check=False)
-    limits = {"budget": settings.probes, "relative_error": settings.relative_error}
+    limits: dict[str, Any] = {"budget": settings.probes, "relative_error": settings.relative_error}
 
     def attempt(chunk: int) -> dict[str, float]:
         generator = torch.Generator(inputs.device).manual_seed(seed)
@@ -111,6 +111,7 @@ def sharpness(
                 known[loss] = [
                     number
                     for spectrum in (found.hessian, found.gauss_newton)
+                    if spectrum is not None
                     for number in (spectrum.eigenvalues[0].estimate, spectrum.trace.estimate)
                 ]
             except (FloatingPointError, UnsupportedError) as error:

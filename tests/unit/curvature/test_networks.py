@@ -16,9 +16,18 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
 import focal_curvature
-from focal_curvature.curvature import Operator, Settings, UnsupportedError, estimate, lanczos
+from focal_curvature.curvature import (
+    Operator,
+    Settings,
+    UnsupportedError,
+    by_sample,
+    estimate,
+    lanczos,
+)
+from focal_curvature.curvature import dense as dense_layers
 from focal_curvature.curvature.engine import estimate_of
 from focal_curvature.curvature.problem import Problem
+from focal_curvature.curvature.trace import gauss_newton_trace
 from focal_curvature.losses.focal import focal
 
 DOUBLE = torch.float64
@@ -188,6 +197,60 @@ def test_products_and_traces_of_the_zoo_are_those_of_the_exact_hessian(name):
     assert abs(got.trace.estimate - exact.trace().item()) < slack
     total = sum(t.estimate for t in got.layer_traces.values())
     assert total == pytest.approx(got.trace.estimate, rel=1e-9)
+
+
+def mixed_net():
+    """Dense layers of which one has no bias and one no trained weight."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3, bias=False), nn.Tanh(), nn.Linear(3, 5),
+                        nn.GELU(), nn.Linear(5, 5))  # fmt: skip
+    net[3].weight.requires_grad_(False)
+    return net
+
+
+def test_dense_layers_have_the_exact_traces_by_tensor():
+    torch.manual_seed(0)
+    problem = Problem.of(mixed_net(), focal(1), images(), dtype=DOUBLE, batch=5)
+    assert dense_layers.applies(problem)
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.cat([p.flatten() for p in problem.parameters])[None]
+    diagonal = dense(problem, "gauss_newton").diagonal()[None]
+    passes = gauss_newton_trace(problem, generator, budget=5, relative_error=0.01)
+    torch.testing.assert_close(passes.layers, problem.blocks(diagonal))
+    torch.testing.assert_close(passes.scaled, problem.blocks(theta.square() * diagonal))
+    values, products = by_sample.draws(
+        problem, generator, budget=500, relative_error=1e-9, offset=0.0
+    )
+    exact = problem.blocks(dense(problem, "residual").diagonal()[None])[0]
+    assert len(values) == 500 * 12
+    for value, want in zip(values.T, exact, strict=True):
+        found = by_sample.mean_of(value, products, 0.01)
+        assert abs(found.estimate - want) <= 4 * found.stderr + 1e-12
+
+
+@pytest.mark.parametrize("name", ["layer norm", "group norm", "attention, module", "tied embedding",
+                                  "lstm", "weight norm"])  # fmt: skip
+def test_other_networks_are_not_taken_for_dense_ones(name):
+    net, loss, data = member(name)
+    assert not dense_layers.applies(Problem.of(net, loss, data))
+
+
+class Squares(nn.Module):
+    """A dense layer whose weight is read a second time."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.layer, self.how = nn.Linear(16, 5), how
+
+    def forward(self, x):
+        x = self.layer(x.flatten(1))
+        if self.how == "norm":
+            return x + self.layer.weight.square().sum()
+        return x + (self.layer.weight @ x.new_ones(16))
+
+
+@pytest.mark.parametrize("how", ["norm", "product"])
+def test_a_weight_that_is_read_elsewhere_is_not_a_dense_layers_alone(how):
+    assert not dense_layers.applies(Problem.of(Squares(how), focal(1), images()))
 
 
 @pytest.mark.parametrize("name", ["attention, module", "encoder layer", "lstm", "weight norm"])

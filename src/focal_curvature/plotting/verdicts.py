@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.analysis.evidence import VERDICTS
-from focal_curvature.plotting.common import LOSS_LABELS, PAGE, colours
+from focal_curvature.plotting.common import LOSS_LABELS, PAGE, colours, plain_log_ticks
 
 PRODUCT = {"needs": ("claims",), "order": 60}
 ALL = "all models"  # the rows for all of them, as in claims.csv
@@ -22,7 +23,8 @@ MARKERS = {
     "inconclusive": {"marker": "o", "mfc": "white"},
 }
 ROW = 0.2  # inches
-LEFT = -0.33  # where claims begin, in widths of a panel: that of the lines' labels
+WIDTH = 88  # characters of a line, which is as wide as the page
+LEFT = -0.29  # where claims begin, in widths of a panel: that of the lines' labels
 COLUMNS = [
     *("family", "says", "hessian_of", "model", "estimate", "low", "high", "unit", "null"),
     *("verdict", "fragile"),
@@ -42,7 +44,8 @@ def draw(data: pd.DataFrame) -> Figure:
     palette = colours(models) | {ALL: (0.0, 0.0, 0.0)}
     parts = [part for _, part in data.groupby("unit", sort=False)]
     rows = [
-        len(part.drop_duplicates(["says", "hessian_of"])) + part["says"].nunique() for part in parts
+        len(part.drop_duplicates(["says", "hessian_of"])) + sum(map(_lines, part["says"].unique()))
+        for part in parts
     ]
     figure = Figure(figsize=(PAGE, ROW * (sum(rows) + 5 * len(rows))))
     axes = figure.subplots(len(parts), 1, squeeze=False, height_ratios=rows)[:, 0]
@@ -61,6 +64,11 @@ def draw(data: pd.DataFrame) -> Figure:
     return figure
 
 
+def _lines(says: str) -> int:
+    """Return how many lines a claim takes."""
+    return len(textwrap.wrap(says, WIDTH))
+
+
 def _forest(ax: Axes, data: pd.DataFrame, palette: Mapping[str, tuple]) -> None:
     place, ticks = 0.0, {}
     outside = ax.get_yaxis_transform()
@@ -68,12 +76,13 @@ def _forest(ax: Axes, data: pd.DataFrame, palette: Mapping[str, tuple]) -> None:
         ax.text(
             LEFT,
             place,
-            f"{family}: {says}",
+            textwrap.fill(f"{family}: {says}", WIDTH),
             transform=outside,
             weight="bold",
-            va="center",
+            va="center_baseline" if _lines(says) == 1 else "top",
             bbox={"fc": "white", "lw": 0, "pad": 1},
         )
+        place += _lines(says) - 1
         for hessian, group in claim.groupby("hessian_of", sort=False):
             place += 1
             ticks[place] = f"Hessian of {LOSS_LABELS[hessian]}" if hessian else ""
@@ -94,4 +103,5 @@ def _forest(ax: Axes, data: pd.DataFrame, palette: Mapping[str, tuple]) -> None:
     ax.axvline(data["null"].iloc[0], color="0.5", lw=0.6, zorder=0)
     if (data["unit"] == "ratio").all():
         ax.set_xscale("log")
+        plain_log_ticks(ax.xaxis)
     ax.grid(axis="x")

@@ -233,7 +233,7 @@ def test_a_source_that_is_not_there_is_told_in_one_line(source):
     lines = problems(changed("data", own(source)))
     assert len(lines) == 1
     assert lines[0].startswith("data.source: ")
-    assert lines[0].endswith("does not exist: give a folder or an archive")
+    assert lines[0].endswith("does not exist: give a folder or a file")
 
 
 def test_a_source_with_braces_is_refused(tmp_path):

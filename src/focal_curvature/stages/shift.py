@@ -45,7 +45,7 @@ class Shift(StageSettings):
     Five kinds of corruption of five severities each, and another test set where one is given.
     """
 
-    samples: int | None = option(
+    test_samples: int | None = option(
         None,
         about="how many test images, or null for all",
         choose="how many test images are corrupted (a fixed stratified draw; `null`: all)",
@@ -122,7 +122,7 @@ def _conditions(work: Work, settings: Shift) -> Iterator[tuple[str, int, Tensor,
     from focal_curvature.data.corruptions import corrupt
 
     data = work.data
-    test = tensors.subset(data.splits["test"], settings.samples, "shift.samples").split
+    test = tensors.subset(data.splits["test"], settings.test_samples, "shift.test_samples").split
     mean, std = (
         torch.tensor(values, device=work.device)[:, None, None] for values in (data.mean, data.std)
     )

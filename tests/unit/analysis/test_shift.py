@@ -116,7 +116,7 @@ def test_another_test_set_is_matched_by_names(work, tmp_path):
     source = tmp_path / "other.npz"
     names = np.array(["light" if k else "dark" for k in own.labels[test]])
     np.savez(source, inputs=own.images[test], labels=names)
-    settings = shift.Shift(samples=100, test_set=str(source), test_set_sha256=sha256(source))
+    settings = shift.Shift(test_samples=100, test_set=str(source), test_set_sha256=sha256(source))
     assert list(settings.problems([])) != []  # no runs
     rows = pd.DataFrame(shift.measure(work, settings)["shift"]).set_index("shift")
     assert rows.loc["none", "samples"].tolist() == [100, 100]

@@ -189,6 +189,7 @@ def test_files_that_are_something_else(tmp_path, suffix):
     ("section", "message"),
     [
         ({"label": "kind"}, "^label: names the column"),
+        ({"source": None, "name": "digits", "label": "kind"}, "^label: is for tables"),
         ({"size": 8}, "^size: is for image files alone"),
         ({"source": "mine.csv"}, "^label: names the column"),
         ({"source": "images", "label": "kind", "size": 8}, "^label: is for tables alone"),
@@ -201,7 +202,7 @@ def test_keys_that_do_not_go_with_the_source(tmp_path, section, message):
     table(tmp_path, FRAME, "csv")
     data = {"name": "mine", "source": "mine.npz", "size": None, "label": None} | section
     with pytest.raises(ValueError, match=message):
-        side(data | {"source": str(tmp_path / data["source"])})
+        side(data | {"source": data["source"] and str(tmp_path / data["source"])})
 
 
 def test_every_registered_data_set_has_a_side():

@@ -17,9 +17,12 @@ for case in convolutions.cases():
 
 @pytest.mark.parametrize("file", CASES)
 def test_forward_and_both_backward_passes_are_the_native_kernels(file):
-    for case, comparisons in convolutions.in_a_process(CASES[file], {}).items():
-        kinds = {comparison["result"] for comparison in comparisons}
-        assert kinds >= (set() if case.model == "mlp" else {"output", "input", "weight"}), case
+    by_case = convolutions.in_a_process(CASES[file], {})
+    # Of the whole file: a convolution that two cases share is compared once in a process.
+    kinds = {comparison["result"] for found in by_case.values() for comparison in found}
+    none = CASES[file][0].model in ("mlp", "tiny_vit")
+    assert kinds >= (set() if none else {"output", "input", "weight"})
+    for case, comparisons in by_case.items():
         for comparison in comparisons:
             assert comparison["error"] <= TOLERANCE, (case, comparison)
             # The kernel whose backward pass overwrites memory.

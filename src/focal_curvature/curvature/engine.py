@@ -38,7 +38,19 @@ def estimate(
 def problem_of(
     model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor, settings: Settings
 ) -> Problem:
-    """Build the problem that settings ask for."""
+    """Build the problem that settings ask for.
+
+    Raises
+    ------
+    ValueError
+        For a device that the estimator does not know.
+    """
+    kind = inputs.device.type
+    if settings.estimator == "pyhessian" and kind not in ("cpu", "cuda"):
+        raise ValueError(
+            f"PyHessian runs on cpu and cuda only, not on {kind}: "
+            "set the estimator to 'engine', or the device to cpu"
+        )
     return Problem.of(
         model,
         loss,
@@ -69,15 +81,11 @@ def estimate_of(problem: Problem, settings: Settings, seed: int) -> CurvatureRes
 
     Raises
     ------
-    ValueError
-        On a device without float64.
     FloatingPointError
         For a non-finite product or gradient; names the first layer affected.
     UnsupportedError
         Where the curvature cannot be computed.
     """
-    if problem.device.type == "mps":
-        raise ValueError("mps has no float64, which sums are kept in: set the device to cpu")
     generator = torch.Generator(problem.device).manual_seed(seed)
     target = settings.relative_error
     limits: dict[str, Any] = {"budget": settings.probes, "relative_error": target}

@@ -209,8 +209,8 @@ class Operator:
             )
             self._programs = None
         # One batch is always at work, so one fewer is kept where not all fit.
-        count, n = -(-problem.samples.count // problem.batch), problem.chunk // problem.batch
-        self._fits = count if count <= n else max(n, 1) - 1
+        fits = problem.samples.count <= problem.chunk
+        self._room = problem.chunk if fits else problem.chunk - problem.batch
         self._kept: list[Callable[[Parts], Tensor]] = []
         self._all_kept = False
 
@@ -265,7 +265,9 @@ class Operator:
             if self._check:
                 self._check = False
                 self._try(multiply, batch)
-            if i < self._fits:
+            rows = int((batch[2] > 0).sum())  # those of weight zero fill a batch up
+            if i == len(self._kept) and rows <= self._room:
+                self._room -= rows
                 self._kept.append(multiply)
             yield multiply
         self._all_kept = len(self._kept) == i + 1

@@ -132,6 +132,8 @@ class Problem:
             tensors = [t for t in tree_leaves(data) if isinstance(t, Tensor)] if whole else []
             device = next(iter([*tensors, *model.parameters()]), torch.zeros(())).device
         device = torch.device(device)
+        if device.type == "mps":
+            raise UnsupportedError("mps has no float64, which sums are kept in: use the cpu")
         samples: Samples | LoadedSamples
         if isinstance(data, tuple) and len(data) == 2:
             samples = Samples(*data, dtype, device)

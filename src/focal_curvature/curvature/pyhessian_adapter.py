@@ -151,18 +151,11 @@ def estimate_of(problem: Problem, settings: Settings, seed: int) -> CurvatureRes
 
     Raises
     ------
-    ValueError
-        For a device that PyHessian doesn't know.
     UnsupportedError
         For inputs or targets that are not one tensor each.
     FloatingPointError
         For a non-finite gradient or product; names the first layer affected.
     """
-    if problem.device.type not in ("cpu", "cuda"):
-        raise ValueError(
-            f"PyHessian runs on cpu and cuda only, not on {problem.device.type}: "
-            "set the estimator to 'engine', or the device to cpu"
-        )
     if not isinstance(problem.samples, Samples):
         raise UnsupportedError("PyHessian takes samples in tensors: set the estimator to 'engine'")
     inputs, labels = problem.samples.inputs, problem.samples.targets

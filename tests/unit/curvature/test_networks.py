@@ -694,6 +694,27 @@ def test_weights_that_are_not_finite_are_named():
         Operator(net, focal(1), (X, Y))
 
 
+@pytest.mark.parametrize("wrap", [lambda *pair: pair, lambda *pair: [pair]])
+def test_inputs_that_are_no_numbers_are_refused(wrap):
+    x = X.clone()
+    x[3, 0, 1, 1] = torch.nan
+    with pytest.raises(FloatingPointError, match="the inputs have values that are not a number"):
+        Operator(flat(nn.Linear(16, 5)), focal(1), wrap(x, Y))
+
+
+@pytest.mark.parametrize("chunk", [12, 8, 5])
+def test_a_loaders_small_batches_are_kept_as_far_as_they_fit(chunk):
+    torch.manual_seed(0)
+    net = flat(nn.Linear(16, 5))
+    loader = [(X[i : i + 2], Y[i : i + 2]) for i in range(0, 12, 2)]
+    hessian = Operator(net, focal(1), loader, dtype=DOUBLE, batch=4, chunk=chunk)
+    v = hessian.normal(torch.Generator().manual_seed(0))
+    first, whole = hessian(v), Operator(net, focal(1), (X, Y), dtype=DOUBLE)(v)
+    torch.testing.assert_close(first, whole)
+    torch.testing.assert_close(hessian(v), first)
+    assert len(hessian._kept) == {12: 6, 8: 2, 5: 0}[chunk]
+
+
 def test_a_model_that_cannot_be_copied_is_refused():
     net = flat(nn.Linear(16, 5))
     net.generator = (i for i in range(3))

@@ -44,6 +44,8 @@ def side(data: Mapping[str, Any]) -> int:
         message begins with the key.
     """
     if data["source"] is None:
+        if data["label"]:
+            raise ValueError("label: is for tables of your own alone: leave it out")
         known = size(data["name"])
         if known is None:
             raise ValueError(f"name: {data['name']} is not a known data set")

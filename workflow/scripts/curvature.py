@@ -98,7 +98,7 @@ def measure(name, arguments, seed):
         result.trace.estimate,
         result.trace.stderr,
     )
-    return {**result.to_dict(), "settings": settings}
+    return {"status": "completed", "reason": None, **result.to_dict(), "settings": settings}
 
 
 if "snakemake" in globals():

@@ -22,4 +22,4 @@ def test_the_site_is_built_strictly(tmp_path):
     for name in ("measure", "Curvature", "relative_error", "lanczos"):
         assert name in page
     example = (tmp_path / "own_model/index.html").read_text()
-    assert "DataLoader" in example
+    assert "DataLoader" in example  # the example itself, by its file

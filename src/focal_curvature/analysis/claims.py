@@ -89,19 +89,23 @@ def prepare(
     Questions of the kinds that combine verdicts are left out: they have no data.
     """
     known = kinds(rules)
+    models = list(runs["model"].unique())
     tables = {"runs": runs, "controls": pd.DataFrame() if controls is None else controls}
+    parts = {
+        (source, model): table[table["model"] == model] if len(table) else table
+        for source, table in tables.items()
+        for model in models
+    }
     tests = []
     for name, claim in rules["claims"].items():
         kind = known[claim["test"]]
         if kind.combine:
             continue
-        table = tables[kind.source]
         for question in questions(name, rules):
-            for model in runs["model"].unique():
+            for model in models:
                 test = Test(question, kind, model)
                 try:
-                    part = table[table["model"] == model] if "model" in table else table
-                    test.data = kind.data(part, question)
+                    test.data = kind.data(parts[kind.source, model], question)
                 except NotTestedError as error:
                     test.refusal = NOT_TESTED, str(error)
                 tests.append(test)

@@ -55,7 +55,8 @@ def classified(runs: pd.DataFrame) -> pd.DataFrame:
     family[gamma == 0] = "cross-entropy"
     family[regularised] = "penalised loss"
     family[regularised & (runs["loss"] == "cross_entropy")] = "penalty"
-    both = runs["regulariser"] + " and " + runs["loss"] + gamma.map(" {:g}".format)
+    # As text: where no run has one, the column is of numbers.
+    both = runs["regulariser"].astype(str) + " and " + runs["loss"] + gamma.map(" {:g}".format)
     name = runs["loss"].mask(family == "cross-entropy", "cross-entropy")
     name = name.mask(family == "penalty", runs["regulariser"])
     return runs.assign(family=family, name=name.mask(family == "penalised loss", both))

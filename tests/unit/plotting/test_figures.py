@@ -269,6 +269,14 @@ def test_every_arm_has_its_family(runs):
     assert set(table.query("family == 'penalty'")["name"]) == {"sam", "hessian_trace"}
 
 
+def test_arms_without_any_regulariser_have_families(runs):
+    focal = runs[runs["gamma"].notna() & runs["regulariser"].isna()].assign(regulariser=np.nan)
+    assert set(plotting.load("refinement").prepare({"runs": focal})["family"]) == {
+        "focal",
+        "cross-entropy",
+    }
+
+
 def test_curvature_table_keeps_every_seed_and_both_losses(runs):
     table = plotting.load("trace").prepare({"runs": runs})
     assert len(table) == 2 * 2 * 3 * 3

@@ -82,7 +82,7 @@ def compare(case: Case) -> list[dict[str, Any]]:
     from torch.nn import functional as F
 
     from focal_curvature.kernels import require_native_gradient
-    from focal_curvature.training.stack import Stack
+    from focal_curvature.stack import Stack
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

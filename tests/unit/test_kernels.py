@@ -128,7 +128,7 @@ STEPS = """
 import torch
 from torch import nn
 from focal_curvature.models.small_resnet import small_resnet
-from focal_curvature.training.stack import Stack
+from focal_curvature.stack import Stack
 torch.set_num_threads(1)
 torch.manual_seed(0)
 x = torch.randn(16, 1, 8, 8).contiguous(memory_format=torch.channels_last)

@@ -6,7 +6,7 @@
 
 for S runs that are trained as one, S being 1 for a run alone. ``networks(images)`` gives their
 logits (S, N, K) and ``networks.model`` owns their parameters, of each of which a run has a block
-along the first dimension: see `focal_curvature.training.stack.Stack`. It leaves the gradient of the
+along the first dimension: see `focal_curvature.stack.Stack`. It leaves the gradient of the
 step in every parameter's ``grad`` (empty before), and returns detached tensors (S,): ``loss``, the
 value that was descended on the batch, and whatever else shall be averaged over an epoch's steps
 into a row of the run's history. ``loss`` gives per-sample losses, which ``reduction`` ("mean" or

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from focal_curvature.regularisers.normalisation import thrice_differentiable
 
 if TYPE_CHECKING:
-    from focal_curvature.training.stack import Stack
+    from focal_curvature.stack import Stack
 
 # (loss, its total, logits (S N, K), parameters, reduction, S generators) -> unbiased, per run
 Estimates = Callable[

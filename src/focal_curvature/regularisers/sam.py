@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 if TYPE_CHECKING:
-    from focal_curvature.training.stack import Stack
+    from focal_curvature.stack import Stack
 
 __all__ = ["sam"]
 ABOUT = {

@@ -1,10 +1,10 @@
 """Training: a deterministic loop that can be stopped and resumed."""
 
+from focal_curvature.stack import NotStackableError
 from focal_curvature.training.build import build_loss, build_model
 from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.devices import choose_device, deterministic
 from focal_curvature.training.loop import Outcome, StoppedError, train
-from focal_curvature.training.stack import NotStackableError
 
 __all__ = [
     "NotStackableError",

@@ -15,7 +15,7 @@ from focal_curvature.memory import advise, out_of_memory
 from focal_curvature.registry import resolve
 from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.seeds import derive_seed
-from focal_curvature.training.stack import Stack
+from focal_curvature.stack import Stack
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from focal_curvature.kernels import IMAGES, require_native_gradient
 from focal_curvature.memory import advise
 from focal_curvature.runs import RunSpec
 from focal_curvature.seeds import derive_seed
+from focal_curvature.stack import Stack, stack
 from focal_curvature.training.build import (
     build_forward,
     build_loss,
@@ -30,7 +31,6 @@ from focal_curvature.training.checkpoints import load_checkpoint, save_weights
 from focal_curvature.training.evaluation import CHUNK, scores
 from focal_curvature.training.optimizer import Optimizer
 from focal_curvature.training.schedule import learning_rate
-from focal_curvature.training.stack import Stack, stack
 
 logger = logging.getLogger(__name__)
 

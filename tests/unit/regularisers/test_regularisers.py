@@ -17,7 +17,7 @@ from focal_curvature.regularisers import gauss_newton_trace as gauss_newton
 from focal_curvature.regularisers import hessian_trace as hessian
 from focal_curvature.regularisers.normalisation import thrice_differentiable
 from focal_curvature.regularisers.sam import sam
-from focal_curvature.training.stack import Stack
+from focal_curvature.stack import Stack
 
 CROSS_ENTROPY = focal(0)
 KINDS = {"hessian": hessian, "gauss_newton": gauss_newton}

@@ -9,7 +9,7 @@ import torch
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.training import deterministic
 from focal_curvature.training.build import build_forward
-from focal_curvature.training.stack import Stack
+from focal_curvature.stack import Stack
 
 deterministic(1)
 assert torch.are_deterministic_algorithms_enabled()

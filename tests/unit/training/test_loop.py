@@ -12,12 +12,12 @@ from focal_curvature.curvature.tracking import traces
 from focal_curvature.data import tensors
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, Regulariser, RunSpec
+from focal_curvature.stack import stack
 from focal_curvature.training import StoppedError, build, build_model, loop, train
 from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.evaluation import logits_of
 from focal_curvature.training.optimizer import Optimizer
 from focal_curvature.training.schedule import learning_rate
-from focal_curvature.training.stack import stack
 
 SETTINGS = {
     "epochs": 4,

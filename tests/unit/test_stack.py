@@ -12,8 +12,8 @@ from focal_curvature.models.cifar_resnet import resnet20
 from focal_curvature.models.small_cnn import small_cnn
 from focal_curvature.registry import names, resolve
 from focal_curvature.runs import Objective, Regulariser, RunSpec
+from focal_curvature.stack import stack
 from focal_curvature.training import NotStackableError, StoppedError, loop, train
-from focal_curvature.training.stack import stack
 
 SETTINGS = {
     "epochs": 2,

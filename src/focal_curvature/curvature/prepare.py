@@ -88,6 +88,8 @@ def twice_differentiable(*, recurrent: bool = True, weight_norm: bool = True) ->
             kernels.enter_context(sdpa_kernel(SDPBackend.MATH))
             if recurrent:
                 kernels.enter_context(torch.backends.mkldnn.flags(enabled=False))
+                # Or it takes oneDNN's place in convolutions, with 50 times its rounding.
+                kernels.enter_context(torch.backends.nnpack.flags(enabled=False))
                 kernels.enter_context(torch.backends.cudnn.flags(enabled=False))
             if weight_norm:
                 kernels.enter_context(_ComposedWeightNorm())

@@ -96,6 +96,7 @@ def compare(case: Case) -> list[dict[str, Any]]:
         networks.model,
         lambda: F.cross_entropy(networks(images).flatten(0, 1), labels),
         second=sum(p.numel() for p in networks.model.parameters()) < 1e6,
+        known=set(),
     )
     return [asdict(comparison) for comparison in found]
 

@@ -250,7 +250,11 @@ def _native_kernels() -> Iterator[None]:
 
 
 def require_native_gradient(
-    model: nn.Module, loss: Callable[[], Tensor], *, second: bool = False
+    model: nn.Module,
+    loss: Callable[[], Tensor],
+    *,
+    second: bool = False,
+    known: set[Any] | None = None,
 ) -> list[Comparison]:
     """Compute a gradient, with each convolution compared with torch's native kernel.
 
@@ -266,12 +270,13 @@ def require_native_gradient(
         () -> scalar, through the model; `IMAGES` images suffice.
     second : bool
         Whether derivatives of the gradient are compared too, where it has any.
+    known : set, optional
+        As for `Compared`.
 
     Returns
     -------
     list of Comparison
-        Of the calls that this process had not compared before; none without oneDNN, or on another
-        device.
+        Of the calls that were not known; none without oneDNN, or on another device.
 
     Raises
     ------
@@ -282,7 +287,7 @@ def require_native_gradient(
     if not weights or weights[0].device.type != "cpu" or not torch.backends.mkldnn.enabled:
         return []
     before = [buffer.clone() for buffer in model.buffers()]
-    compared = Compared(model)
+    compared = Compared(model, known)
     try:
         with torch.random.fork_rng(devices=[]), compared:
             gradient = torch.autograd.grad(loss(), weights, create_graph=second, allow_unused=True)

@@ -44,7 +44,7 @@ def gradient():
 for _ in range(200):
     found = gradient()
 torch.backends.mkldnn.enabled = False
-torch.testing.assert_close(found, gradient())
+torch.testing.assert_close(found, gradient(), rtol=1e-4, atol=1e-3)
 """
 
 

@@ -48,13 +48,14 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a row of panels per measure: seeds, means, 95% intervals; cross-entropy's as a band."""
-    percent = {column: 100 * data[column] for column in ("ece", "noise_floor", "accuracy")}
-    data = data.assign(**percent)
+    measures = {key: MEASURES[key] for key in MEASURES if key in data}  # earlier: no accuracy
+    shares = [column for column in ("ece", "noise_floor", "accuracy") if column in data]
+    data = data.assign(**{column: 100 * data[column] for column in shares})
     models = list(data["model"].unique())
     arms = sorted(set(data["arm"]) - {PLAIN})
     palette = colours(arms)
-    figure, axes = panels(list(MEASURES), models, 1.9, sharex=True)
-    for row, (measure, text) in zip(axes, MEASURES.items(), strict=True):
+    figure, axes = panels(list(measures), models, 1.9, sharex=True)
+    for row, (measure, text) in zip(axes, measures.items(), strict=True):
         for ax, model in zip(row, models, strict=True):
             panel = data[data["model"] == model].dropna(subset=[measure])
             ax.set_xscale("log")

@@ -1,4 +1,7 @@
-"""Write verdicts and numbers of all committed experiments into README.md, between two marks."""
+"""Write what is committed into README.md and docs/results.md, in each between two marks.
+
+README.md has the pooled verdicts, docs/results.md those of each experiment, and numbers.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,40 @@ BEGIN, END = "<!-- made by `make readme` -->\n", "<!-- end of what `make readme`
 
 ALL = "all models"
 HESSIANS = {"objective": "training objective", "cross_entropy": "cross-entropy"}
-SYMBOLS = {"supported": "✓", "contradicted": "✗", "inconclusive": "?", "negligible": "≈"}
+SYMBOLS = {
+    "supported": "✓",
+    "contradicted": "✗",
+    "inconclusive": "?",
+    "negligible": "≈",
+    "mixed": "±",
+}
+
+ANSWER = """
+## The answer so far
+
+Pooled over data sets and networks by a random-effects meta-analysis of the committed runs
+([every number](docs/pooled.md), [each experiment](docs/results.md)):
+
+"""
+FAMILIES = {
+    ("C1", "objective"): "curvature falls as γ grows, Hessian of the loss that is trained",
+    ("C1", "cross_entropy"): "the same, Hessian of cross-entropy at the same weights",
+    ("C2", ""): "curvature and calibration error go together, with a best level",
+    ("C3", ""): "penalising the trace improves calibration",
+    ("C4", ""): "focal loss calibrates *because* it flattens",
+}
+KEY = """
+✓ supported, ✗ contradicted (or the claimed effect excluded), ≈ negligible, ? inconclusive,
+± models disagree; ! fragile: new seeds give it again in fewer than 80%, or one seed changes it.
+
+"""
 
 HEAD = """
 ## Verdicts
 
-By the rules of [`workflow/claims.yaml`](workflow/claims.yaml), the same for every experiment, which
-says what every statistic is and what decides, and which results were known when it was written. All
-numbers and reasons: `paper_figures/<experiment>/tables/claims.md`. *Inconclusive* is no evidence
+By the rules of [`workflow/claims.yaml`](../workflow/claims.yaml), the same for every experiment,
+which says what every statistic is and what decides, and which results were known when it was
+written. All numbers and reasons: `paper_figures/<experiment>/tables/claims.md`. *Inconclusive* is no evidence
 against a claim.
 
 """
@@ -132,14 +161,40 @@ def _scaled(found: pd.DataFrame, objective: str) -> str:
     return f"{before} → {after} (T {found.loc[(objective, 'temperature'), 'mean']:.1f})"
 
 
-def update(
-    readme: str, experiments: Sequence[Mapping[str, Any]], summaries: Mapping[str, pd.DataFrame]
-) -> str:
-    """Return the text of README.md with its section made anew."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    numbers = render_numbers(summaries, pd.read_csv(ROOT / "docs/published.csv"))
-    return before + BEGIN + render(experiments) + numbers + END + after
+def render_answer(pooled: pd.DataFrame) -> str:
+    """Return the answer: a line per family of claims, and the pooled verdicts as symbols.
+
+    Parameters
+    ----------
+    pooled : DataFrame
+        ``docs/pooled.csv``. Sentences are made from its verdicts alone.
+    """
+    pooled = pooled.fillna({"hessian_of": ""})
+    lines = [ANSWER]
+    for (family, hessian), title in FAMILIES.items():
+        rows = pooled[pooled["family"] == family]
+        rows = rows[rows["hessian_of"] == hessian] if hessian else rows
+        tested = rows[rows["verdict"] != "not tested"]
+        counts = tested["verdict"].value_counts()
+        said = ", ".join(
+            f"{verdict} in {n} of {len(tested)} tests" for verdict, n in counts.items()
+        )
+        lines.append(f"- **{family}**, {title}: {said or 'not tested on the pooled data yet'}.\n")
+    shown = pooled[pooled["verdict"] != "not tested"]
+    lines.append("\n| claim | its own loss | cross-entropy |\n|---|:---:|:---:|\n")
+    for (family, says), rows in shown.groupby(["family", "says"], sort=False):
+        cells = {
+            row.hessian_of: SYMBOLS[row.verdict] + "!" * row.fragile for row in rows.itertuples()
+        }
+        both = (cells.get(hessian, cells.get("", "")) for hessian in HESSIANS)
+        lines.append(f"| {family}: {says} | {' | '.join(both)} |\n")
+    return "".join(lines) + KEY
+
+
+def update(text: str, section: str) -> str:
+    """Return a text with its section between the marks made anew."""
+    before, _, rest = text.partition(BEGIN)
+    return before + BEGIN + section + END + rest.partition(END)[2]
 
 
 def committed() -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
@@ -152,6 +207,17 @@ def committed() -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
     )
 
 
+def sections() -> dict[Path, str]:
+    """Return the section of each file, from what is committed."""
+    experiments, summaries = committed()
+    numbers = render_numbers(summaries, pd.read_csv(ROOT / "docs/published.csv"))
+    return {
+        ROOT / "README.md": render_answer(pd.read_csv(ROOT / "docs/pooled.csv")),
+        ROOT / "docs/results.md": render(experiments) + numbers,
+    }
+
+
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(update(path.read_text(encoding="utf-8"), *committed()), encoding="utf-8")
+    for path, section in sections().items():
+        text = path.read_text(encoding="utf-8")
+        path.write_text(update(text, section), encoding="utf-8")

@@ -50,8 +50,8 @@ HEAD = """
 
 By the rules of [`workflow/claims.yaml`](../workflow/claims.yaml), the same for every experiment,
 which says what every statistic is and what decides, and which results were known when it was
-written. All numbers and reasons: `paper_figures/<experiment>/tables/claims.md`. *Inconclusive* is no evidence
-against a claim.
+written. All numbers and reasons: `paper_figures/<experiment>/tables/claims.md`. *Inconclusive* is
+no evidence against a claim.
 
 """
 FOOT = """

@@ -67,9 +67,6 @@ def prepared(
 
     if isinstance(inputs, Mapping):
         inputs = dict(inputs)
-    for t in tree_leaves(inputs):
-        if isinstance(t, Tensor) and t.is_floating_point() and t.isnan().any():
-            raise FloatingPointError("the inputs have values that are not a number (NaN)")
     return tree_map_only(Tensor, put, inputs), tree_map_only(Tensor, exact, targets)
 
 

@@ -173,7 +173,7 @@ class ReadsANumber(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.net = nn.Linear(16, 5)
+        self.net = nn.Sequential(nn.Linear(16, 5), nn.LayerNorm(5))
 
     def forward(self, x):
         return self.net(x.flatten(1)) / (2.0 if x.abs().sum().item() > 0 else 1.0)

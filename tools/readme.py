@@ -23,6 +23,7 @@ SYMBOLS = {
     "inconclusive": "?",
     "negligible": "≈",
     "mixed": "±",
+    "not tested": "",
 }
 
 ANSWER = """
@@ -180,7 +181,9 @@ def render_answer(pooled: pd.DataFrame) -> str:
             f"{verdict} in {n} of {len(tested)} tests" for verdict, n in counts.items()
         )
         lines.append(f"- **{family}**, {title}: {said or 'not tested on the pooled data yet'}.\n")
-    shown = pooled[pooled["verdict"] != "not tested"]
+    # One page: what is not decided under either Hessian is counted above.
+    decided = ~pooled["verdict"].isin(["not tested", "inconclusive"])
+    shown = pooled[pooled["says"].isin(pooled.loc[decided, "says"])]
     lines.append("\n| claim | its own loss | cross-entropy |\n|---|:---:|:---:|\n")
     for (family, says), rows in shown.groupby(["family", "says"], sort=False):
         cells = {

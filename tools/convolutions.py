@@ -120,7 +120,7 @@ def in_a_process(
     )
     found = list(map(json.loads, done.stdout.splitlines()))
     if done.returncode:
-        case = several[len(found)]
+        case = several[min(len(found), len(several) - 1)]  # some crash as they end
         raise RuntimeError(f"{case}: exit status {done.returncode}\n{done.stderr}")
     return dict(zip(several, found, strict=True))
 

@@ -131,7 +131,7 @@ BAD = {
     "clip": ("training.clip_norm", 0, "training.clip_norm", "more than 0"),
     "reduction": ("training.reduction", "means", "training.reduction", "did you mean mean"),
     "decay": ("training.weight_decay", -1, "training.weight_decay", "at least 0"),
-    "optimiser": ("training.optimizer", "adam", "training.optimizer", "known are"),
+    "optimiser": ("training.optimizer", "adagrad", "training.optimizer", "known are"),
     "one probe": ("curvature.probes", 1, "curvature.probes", "at least 2"),
     "samples": ("curvature.samples", 401, "curvature.samples", "at most 400"),
     "trajectory's samples": ("trajectory.samples", 401, "trajectory.samples", "at most 400"),

@@ -282,15 +282,13 @@ def rates(
 
 def table(found: list[Mapping[str, Any]]) -> str:
     """Lay the rates out in Markdown."""
-    lines = [
-        "| claim | truth | seeds | supported | excluded | covered | wanted |",
-        "|---" * 7 + "|",
-    ]
+    head = "| claim | truth | seeds | draws | single | supported | excluded | covered | wanted |"
+    lines = [head, "|---" * 9 + "|"]
     wanted = {"none": "supported ≤ 2.5", "smallest": "excluded ≤ 2.5", "effect": "supported ≥ 90"}
     for row in found:
         rates = [row[key] for key in ("single", "supported", "excluded", "covered")]
         shares = ["" if np.isnan(rate) else f"{100 * rate:.1f}" for rate in rates]
-        cells = [row["claim"], row["truth"], str(row["seeds"]), *shares]
+        cells = [row["claim"], row["truth"], str(row["seeds"]), str(row["draws"]), *shares]
         lines.append("| " + " | ".join([*cells, wanted[row["kind"]]]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -332,15 +330,18 @@ def replication(fall: float, seeds: int, draws: int) -> dict[str, float]:
         verdicts.append(row["verdict"])
     shares = pd.Series(verdicts).value_counts() / draws
     actual = (draws * (shares**2).sum() - 1) / (draws - 1)
-    return {"fall": fall, "seeds": seeds, "stated": float(np.mean(stated)), "actual": float(actual)}
+    setting = {"fall": fall, "seeds": seeds, "draws": draws}
+    return setting | {"stated": float(np.mean(stated)), "actual": float(actual)}
 
 
 def replication_table(found: list[Mapping[str, Any]]) -> str:
     """Lay the replication probabilities out in Markdown."""
-    lines = ["| fall (log) at gamma 3 | seeds | stated | actual |", "|---|---|---|---|"]
+    lines = ["| fall (log) at gamma 3 | seeds | draws | stated | actual |", "|---" * 5 + "|"]
     for row in found:
         numbers = [f"{100 * row[key]:.0f}" for key in ("stated", "actual")]
-        lines.append(f"| {row['fall']:g} | {row['seeds']} | {' | '.join(numbers)} |")
+        lines.append(
+            f"| {row['fall']:g} | {row['seeds']} | {row['draws']} | {' | '.join(numbers)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -364,17 +365,17 @@ def pooling(networks: int, tau: float, seeds: int, draws: int) -> dict[str, floa
         found = pool(values.mean(axis=0), errors)
         small.append(found.p < 0.05)
         covered.append(found.low <= 0 <= found.high)
-    setting = {"networks": networks, "tau": tau, "seeds": seeds}
+    setting = {"networks": networks, "tau": tau, "seeds": seeds, "draws": draws}
     return setting | {"size": float(np.mean(small)), "covered": float(np.mean(covered))}
 
 
 def pooling_table(found: list[Mapping[str, Any]]) -> str:
     """Lay the rates of the meta-analysis out in Markdown."""
-    lines = ["| networks | tau | seeds | p < .05 | covered |", "|---|---|---|---|---|"]
+    lines = ["| networks | tau | seeds | draws | p < .05 | covered |", "|---" * 6 + "|"]
     for row in found:
         shares = [f"{100 * row[key]:.1f}" for key in ("size", "covered")]
-        cells = [str(row["networks"]), f"{row['tau']:g}", str(row["seeds"]), *shares]
-        lines.append("| " + " | ".join(cells) + " |")
+        cells = [str(row["networks"]), f"{row['tau']:g}", str(row["seeds"]), str(row["draws"])]
+        lines.append("| " + " | ".join([*cells, *shares]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -55,8 +55,8 @@ def classified(runs: pd.DataFrame) -> pd.DataFrame:
     family[gamma == 0] = "cross-entropy"
     family[regularised] = "penalised loss"
     family[regularised & (runs["loss"] == "cross_entropy")] = "penalty"
-    # As text: where no run has one, the column is of numbers.
-    both = runs["regulariser"].astype(str) + " and " + runs["loss"] + gamma.map(" {:g}".format)
+    parts = zip(runs["regulariser"], runs["loss"], gamma, strict=True)
+    both = pd.Series([f"{r} and {loss} {g:g}" for r, loss, g in parts], runs.index, dtype=object)
     name = runs["loss"].mask(family == "cross-entropy", "cross-entropy")
     name = name.mask(family == "penalty", runs["regulariser"])
     return runs.assign(family=family, name=name.mask(family == "penalised loss", both))

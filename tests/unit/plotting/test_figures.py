@@ -264,6 +264,7 @@ def test_every_arm_has_its_family(runs):
         "ce-sam-0.05": "penalty",
         "ce-hessian_trace-0.01": "penalty",
         "ce-hessian_trace-0.1": "penalty",
+        "focal-2-sam-0.05": "penalised loss",
     }
     assert len(table) == 2 * len(runs)
     assert set(table.query("family == 'penalty'")["name"]) == {"sam", "hessian_trace"}

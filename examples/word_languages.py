@@ -2,8 +2,8 @@
 
 A language is drawn, each as often, then a word of its Debian word list, without accents. A word of
 several lists is truly ambiguous, and how much so is known: a language's share of the posterior is
-one over the length of its list. Hence calibration, and focal loss's map Psi, can be held against
-the truth and not against labels alone. From the repository's root:
+one over the length of its list. Hence predictions, recalibrated or with focal loss's map Psi undone,
+can be held against the truth and not against labels alone. From the repository's root:
 
     apt-get install wamerican wngerman wfrench witalian wspanish wportuguese wdutch wdanish wswedish
     python examples/word_languages.py make /usr/share/dict data/words.npz
@@ -19,8 +19,10 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+from scipy.special import xlogy
 
 from focal_curvature.calibration import fit_temperature, log_psi, log_softmax
+from focal_curvature.trained import TrainedRun
 
 LANGUAGES = {
     "american-english": "utf-8",
@@ -84,27 +86,29 @@ def posterior_of(arrays: Path) -> Path:
     return arrays.with_name(f"{arrays.stem}_posterior.npz")
 
 
-def compare(arrays: Path, results: Path) -> None:
+def compare(words: Path, results: Path) -> None:
     """Print how far every run's predictions are from the posterior, as they are and mended."""
     splits = json.loads((results / "splits.json").read_text())
-    with np.load(posterior_of(arrays)) as content:
+    with np.load(posterior_of(words)) as content:
         truth = content["posterior"][splits["test"]]
-    print("mean total variation from the posterior, %")
+    # xlogy: a language that a word is not of adds nothing
+    entropy = -xlogy(truth, truth).sum(axis=1).mean()
+    print("mean Kullback-Leibler divergence from the posterior, nats")
     for file in sorted(results.glob("*/*/seed*/run.json")):
-        run = json.loads(file.read_text())
-        if run["status"] != "completed":
+        run = TrainedRun(file.parent)
+        if not run.completed:
             continue
-        with np.load(file.with_name("logits.npz")) as content:
-            logits = content["test_logits"].astype(np.float64)
-            fitted = fit_temperature(content["validation_logits"], content["validation_labels"])
+        arrays = run.logits()
+        logits = arrays["test_logits"].astype(np.float64)
+        fitted = fit_temperature(arrays["validation_logits"], arrays["validation_labels"])
         variants = {"raw": log_softmax(logits), "scaled": log_softmax(logits / fitted.value)}
-        if gamma := run["spec"]["objective"]["gamma"]:
+        if gamma := run.spec.objective.gamma:
             variants["psi"] = log_psi(variants["raw"], gamma)
         distances = (
-            f"{name} {50 * np.abs(np.exp(values) - truth).sum(axis=1).mean():.2f}"
+            f"{name} {-(truth * values).sum(axis=1).mean() - entropy:.3f}"
             for name, values in variants.items()
         )
-        print(run["run"], *distances)
+        print(run.spec.folder, *distances)
 
 
 def main() -> None:
@@ -117,7 +121,7 @@ def main() -> None:
     maker.add_argument("--samples", type=int, default=30_000)
     maker.add_argument("--seed", type=int, default=0)
     comparer = commands.add_parser("compare", help="hold runs against the posterior")
-    comparer.add_argument("arrays", type=Path, help="the .npz file that was written")
+    comparer.add_argument("words", type=Path, help="the .npz file that was written")
     comparer.add_argument("results", type=Path, help="the folder of the experiment's results")
     arguments = vars(parser.parse_args())
     {"make": make, "compare": compare}[arguments.pop("command")](**arguments)

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from focal_curvature.data import arrays, numbers
+from focal_curvature.files import sha256, write_json
+from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.settings.training import Training
 
 FILE = Path(__file__).parents[3] / "examples/word_languages.py"
 
@@ -58,8 +61,6 @@ def test_predictions_that_are_the_posterior_are_at_no_distance(example, made, tm
     run.mkdir(parents=True)
     splits = {"test": list(range(300)), "validation": list(range(300, 600))}
     (results / "splits.json").write_text(json.dumps(splits))
-    record = {"run": "mlp/ce/seed0", "status": "completed", "spec": {"objective": {"gamma": 2}}}
-    (run / "run.json").write_text(json.dumps(record))
     labels = arrays.read(tmp_path / "data").labels
     np.savez(
         run / "logits.npz",
@@ -67,9 +68,17 @@ def test_predictions_that_are_the_posterior_are_at_no_distance(example, made, tm
         validation_logits=logits[300:],
         validation_labels=labels[300:],
     )
+    objective = Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": 2})
+    training = Training(epochs=1, batch_size=1, learning_rate=0.1)
+    spec = RunSpec("words", "mlp", "own:mlp", {}, objective, 0, training)
+    record = {
+        "spec": spec.to_dict(),
+        "status": "completed",
+        "sha256": {"logits.npz": sha256(run / "logits.npz")},
+    }
+    write_json(run / "run.json", record)
     example.compare(made, results)
     line = capsys.readouterr().out.splitlines()[-1].split()
     found = dict(zip(line[1::2], map(float, line[2::2]), strict=True))
-    assert found["raw"] == 0.0
-    assert found["psi"] == 0.0  # it leaves .5 and .5 alone
-    assert found["scaled"] < 1
+    assert found["raw"] == found["psi"] == 0  # Psi leaves .5 and .5 alone
+    assert 0 <= found["scaled"] < 0.1

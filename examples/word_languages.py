@@ -2,8 +2,8 @@
 
 A language is drawn, each as often, then a word of its Debian word list, without accents. A word of
 several lists is truly ambiguous, and how much so is known: a language's share of the posterior is
-one over the length of its list. Hence predictions, recalibrated or with focal loss's map Psi undone,
-can be held against the truth and not against labels alone. From the repository's root:
+one over the length of its list. Hence predictions, recalibrated or with focal loss's map Psi
+undone, can be held against the truth and not against labels alone. From the repository's root:
 
     apt-get install wamerican wngerman wfrench witalian wspanish wportuguese wdutch wdanish wswedish
     python examples/word_languages.py make /usr/share/dict data/words.npz

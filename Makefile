@@ -72,7 +72,7 @@ AVX2 = ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 # Fast ones first. What computes gradients is tested a second time with the kernels of other processors.
 test: lint
 	$(PYTEST) tests/unit
-	$(AVX2) $(PYTEST) $(addprefix tests/unit/,models training regularisers curvature test_kernels.py)
+	$(AVX2) $(PYTEST) $(addprefix tests/unit/,models training regularisers curvature test_kernels.py test_stack.py)
 	$(PYTEST) tests/workflow tests/faults tests/gpu
 
 # On a real one-node Slurm, which it installs where it must: needs root on Debian or Ubuntu.

@@ -7,6 +7,10 @@ from checkout import Checkout
 for library in ("OMP", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
+# `make test` tells a make that a test calls to be another's part, and what that prints is then other.
+for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(variable, None)
+
 
 @pytest.fixture(scope="session")
 def checkout_factory(tmp_path_factory):

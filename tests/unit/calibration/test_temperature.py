@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -96,11 +92,7 @@ def test_an_end_of_the_grid_is_flagged(scale):
 
 # not beyond: probmetrics scales probabilities, which underflow where logits do not
 @pytest.mark.parametrize("scale", [0.02, 1, 3, 8])
-def test_refinement_is_probmetrics(scale, monkeypatch):
-    # probmetrics 1.3 cannot be imported without its optional numba, for solvers not used here
-    if importlib.util.find_spec("numba") is None:
-        numba = SimpleNamespace(njit=lambda *_, **__: lambda function: function)
-        monkeypatch.setitem(sys.modules, "numba", numba)
+def test_refinement_is_probmetrics(scale):
     import torch
     from probmetrics.calibrators import get_calibrator
     from probmetrics.metrics import LogLoss, MetricsWithCalibration

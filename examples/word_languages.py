@@ -7,7 +7,7 @@ undone, can be held against the truth and not against labels alone. From the rep
 
     apt-get install wamerican wngerman wfrench witalian wspanish wportuguese wdutch wdanish wswedish
     python examples/word_languages.py make /usr/share/dict data/words.npz
-    snakemake results/words/runs.csv --cores 2 --configfile examples/word_languages.yaml
+    snakemake paper_figures/words/runs.csv --cores 2 --configfile examples/word_languages.yaml
     python examples/word_languages.py compare data/words.npz results/words
 """
 

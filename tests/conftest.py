@@ -7,7 +7,7 @@ from checkout import Checkout
 for library in ("OMP", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
-# `make test` tells a make that a test calls to be another's part, and what that prints is then other.
+# A make that a test calls would take itself for a part of `make test`, and print more.
 for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(variable, None)
 

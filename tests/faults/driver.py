@@ -112,6 +112,7 @@ class Bench:
                 specs=[replace(one, seed=seed).to_dict() for seed in range(len(runs))],
                 bins=15,
                 sources="of this checkout",
+                following=None,
             ),
             config={"device": "cpu", "jobs": {"checkpoint_seconds": checkpoint_seconds}},
             threads=1,

@@ -338,7 +338,8 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
     (checkout.folder / "config.yaml").write_text(yaml.safe_dump(config))
     paper = checkout.folder / "paper_figures/spiky"
     wanted = ["data/plane.csv", "trace.pdf", "plane.pdf"]
-    wanted += [f"tables/{table}.md" for table in ("summary", "estimators", "trajectory")]
+    tables = ("summary", "estimators", "trajectory", "controls")
+    wanted += [f"tables/{table}.md" for table in tables]
     done = checkout.snakemake("--cores", "2", *(f"paper_figures/spiky/{file}" for file in wanted))
     assert "non-finite" in done.stdout
     assert "ends with other weights" not in done.stdout

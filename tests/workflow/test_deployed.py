@@ -113,7 +113,7 @@ def test_a_module_with_a_prefix_and_other_names_runs(tmp_path):
     (tmp_path / "Snakefile").write_text(MODULE.format(root=ROOT))
     shutil.copy2(SMOKE, tmp_path / "mine.yaml")
     place = Place(tmp_path)
-    place.snakemake("theirs/results/smoke/runs.csv", "--cores", "2")
+    place.snakemake("theirs/paper_figures/smoke/runs.csv", "--cores", "2")
     planned = place.planned()
     assert "their_train" not in planned
     assert planned["their_figure"] > 5
@@ -122,7 +122,7 @@ def test_a_module_with_a_prefix_and_other_names_runs(tmp_path):
 def test_an_example_with_a_loss_of_one_s_own_runs_from_another_folder(tmp_path):
     shutil.copytree(ROOT / "examples/own_loss", tmp_path, dirs_exist_ok=True)
     Place(tmp_path).snakemake("-s", str(ROOT / "workflow/Snakefile"), "--cores", "2")
-    table = (tmp_path / "results/own_loss/runs.csv").read_text()
+    table = (tmp_path / "paper_figures/own_loss/runs.csv").read_text()
     assert "small_cnn/poly-1/seed1" in table
     assert table.count("completed") == 6
 

@@ -64,6 +64,9 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     with mpl.rc_context(fname=style):
         table = pd.read_csv(data)
         drawn = nothing() if table.empty else load(figure).draw(table)
+        # Each layout starts from the last one: without this, files would depend on their order.
+        drawn.draw_without_rendering()
+        drawn.set_layout_engine("none")
         for output in outputs:
             kind = output.suffix[1:]
             stamp = {"pdf": {"CreationDate": None}, "png": {"Software": None}}[kind]

@@ -51,7 +51,7 @@ def draw(data: pd.DataFrame) -> Figure:
             drawn = ax.contourf(
                 grid.columns,
                 grid.index,
-                grid,
+                grid.clip(lower=levels[0] / 2),  # a rise of 0 has no logarithm
                 levels,
                 norm=LogNorm(levels[0], levels[-1]),
                 cmap="cividis",

@@ -153,12 +153,12 @@ FIGURES = [product.name for product in products("figures")]
 
 
 @pytest.mark.parametrize("figure", FIGURES)
-def test_each_figure_is_drawn_from_its_table_the_same_twice(figure, tables, tmp_path):
+def test_each_figure_is_drawn_from_its_table_the_same_in_either_order(figure, tables, tmp_path):
     data = tmp_path / "data.csv"
     plotting.load(figure).prepare(tables).to_csv(data, index=False)
     outputs = [tmp_path / f"{name}.{kind}" for name in ("one", "two") for kind in ("pdf", "png")]
     plotting.draw(figure, data, outputs[:2])
-    plotting.draw(figure, data, outputs[2:])
+    plotting.draw(figure, data, outputs[:1:-1])
     assert outputs[0].read_bytes() == outputs[2].read_bytes()
     assert outputs[1].read_bytes() == outputs[3].read_bytes()
     assert outputs[0].read_bytes().startswith(b"%PDF")

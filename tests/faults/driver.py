@@ -135,7 +135,7 @@ class Bench:
                 objective=[str(run / into / "objective.json") for run in runs],
                 cross_entropy=[str(run / into / "cross_entropy.json") for run in runs],
             ),
-            params=SimpleNamespace(settings={"split": "train", "samples": None} | settings),
+            params=SimpleNamespace(curvature={"split": "train", "samples": None} | settings),
             config={"device": "cpu"},
             threads=1,
             resources={},

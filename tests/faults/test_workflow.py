@@ -337,7 +337,8 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
     config["models"]["wild"]["training"] = {"learning_rate": 1e9}
     (checkout.folder / "config.yaml").write_text(yaml.safe_dump(config))
     paper = checkout.folder / "paper_figures/spiky"
-    wanted = ["data/plane.csv", "trace.pdf", "plane.pdf"]
+    figures = ("spectrum", "plane", "interventions", "trajectory", "bound")
+    wanted = ["trace.pdf", *(f"data/{figure}.csv" for figure in figures)]
     tables = ("summary", "estimators", "trajectory", "controls")
     wanted += [f"tables/{table}.md" for table in tables]
     done = checkout.snakemake("--cores", "2", *(f"paper_figures/spiky/{file}" for file in wanted))
@@ -363,7 +364,7 @@ def test_what_is_not_finite_is_a_row_with_its_reason_and_the_grid_goes_on(checko
     looks = [file for stage in stages for file in stage.glob("*.csv")]
     assert len(looks) == 6
     assert all(pd.read_csv(file).empty for file in looks)
-    for figure in ("spectrum", "plane", "interventions", "trajectory", "bound"):
+    for figure in figures:
         assert set(pd.read_csv(paper / f"data/{figure}.csv")["model"]) == {"small_cnn"}
     along = pd.read_csv(paper / "data/trajectory.csv").set_index("objective").loc["spiky"]
     assert along["trace_objective"].isna().all()

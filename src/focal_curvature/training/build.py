@@ -101,13 +101,23 @@ def build_forward(
         # Tells the compiler too, which `deterministic` does not.
         torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
         # Not for dynamic shapes: an epoch has two sizes of batches at most, compiled for each.
-        model = torch.compile(model, dynamic=False)
+        model = torch.compile(model, dynamic=False, options={"cpp.simdlen": _vector_bits()})
 
     def forward(images: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             return networks(images, model).to(images.dtype)
 
     return _advise_not_to_compile(forward) if settings["compile"] else forward
+
+
+def _vector_bits() -> int:
+    """Return the width that the compiler is told, of the vectors that torch's own kernels use.
+
+    torch 2.11 keeps compiled code by its settings, which do not know ``ATEN_CPU_CAPABILITY``: it
+    takes AVX-512's for AVX2's, and results are wrong without a word. This setting it knows.
+    """
+    widths = {"AVX2": 256, "AVX512": 512}
+    return widths.get(torch.backends.cpu.get_cpu_capability(), 1)  # 1: none
 
 
 def _advise_not_to_compile(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -381,14 +381,14 @@ def limit(megabytes):
 
 def memory(bench):
     """Train, and measure curvature, where memory is short."""
-    job = bench.train("greedy", epochs=1, width=64, batch_size=1200)
-    code = end(start(job, lambda: limit(60)))
+    job = bench.train("greedy", epochs=1, width=256, batch_size=1200)
+    code = end(start(job, lambda: limit(150)))
     result = {"train": {"code": code, "screen": screen(job)}}
-    modest = bench.train("modest", epochs=1, width=64, batch_size=200)
+    modest = bench.train("modest", epochs=1, width=256, batch_size=200)
     assert end(start(modest)) == 0, screen(modest)
     settings = {"estimator": "pyhessian", "samples": 600, "probes": 2, "max_iterations": 2}
     job = bench.curvature("modest", "none", **settings)
-    result["none"] = {"code": end(start(job, lambda: limit(10))), "screen": screen(job)}
+    result["none"] = {"code": end(start(job, lambda: limit(80))), "screen": screen(job)}
     return result
 
 

@@ -380,15 +380,18 @@ def limit(megabytes):
 
 
 def memory(bench):
-    """Train, and measure curvature, where memory is short."""
+    """Train, and measure curvature, where memory is short.
+
+    A layer's outputs are 79 MB, so that these are refused and not what libraries ask for beside them.
+    """
     job = bench.train("greedy", epochs=1, width=256, batch_size=1200)
     code = end(start(job, lambda: limit(150)))
     result = {"train": {"code": code, "screen": screen(job)}}
     modest = bench.train("modest", epochs=1, width=256, batch_size=200)
     assert end(start(modest)) == 0, screen(modest)
-    settings = {"estimator": "pyhessian", "samples": 600, "probes": 2, "max_iterations": 2}
+    settings = {"estimator": "pyhessian", "samples": 1200, "probes": 2, "max_iterations": 2}
     job = bench.curvature("modest", "none", **settings)
-    result["none"] = {"code": end(start(job, lambda: limit(80))), "screen": screen(job)}
+    result["none"] = {"code": end(start(job, lambda: limit(60))), "screen": screen(job)}
     return result
 
 

@@ -382,7 +382,7 @@ def limit(megabytes):
 def memory(bench):
     """Train, and measure curvature, where memory is short.
 
-    A layer's outputs are 79 MB, so that these are refused and not what libraries ask for beside them.
+    A layer's outputs are 79 MB: these are refused, not what libraries ask for beside them.
     """
     job = bench.train("greedy", epochs=1, width=256, batch_size=1200)
     code = end(start(job, lambda: limit(150)))

@@ -22,7 +22,7 @@ from checkout import Checkout
 CONFIG = ("--configfile", "config/smoke.yaml")
 SLURM = (
     *("--workflow-profile", "workflow/profiles/slurm", *CONFIG),
-    *("--group-components", "runs=2", "cells=4"),
+    *("--group-components", "runs=2", "cells=4", "paper=100"),
     # The configuration says device: cpu, so that a GPU is only asked for, not used.
     *("--set-resources", "train:gpu=1"),
 )
@@ -157,9 +157,8 @@ def test_every_job_was_a_slurm_job_and_the_others_completed(finished):
     assert jobs <= set(completed())
     states = [completed()[number]["JobState"] for number in jobs - set(lost)]
     # Two trainings again; data; curvature and calibration of both cells in one; the closer look,
-    # the trajectory, controls, theory and posterior; tables and cost; the summary, the
-    # estimators, the tables of controls, trajectory and theory, and claims with the figures.
-    assert states == ["COMPLETED"] * (2 + 1 + 1 + 5 + 2 + 6)
+    # the trajectory, controls, theory and posterior; tables and cost; all tables and figures.
+    assert states == ["COMPLETED"] * (2 + 1 + 1 + 5 + 2 + 1)
     assert queue() == {}
 
 

@@ -23,6 +23,9 @@ for product in TABLES + FIGURES:
             "paper"
         conda:
             "../../environment.yml"
+        resources:
+            # Of seconds. A group asks for all of its jobs' minutes, one after the other.
+            runtime=lambda wildcards, attempt: 2 * attempt,
         params:
             sources=product_sources(product),
             product=product.path,

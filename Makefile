@@ -89,6 +89,7 @@ bench: export PYTHONPATH = src
 bench: reproduce
 	$(VENV)/bin/python benchmarks/around.py
 	$(VENV)/bin/python benchmarks/training.py
+	$(VENV)/bin/python benchmarks/kernels.py
 	$(VENV)/bin/python benchmarks/scoring.py
 	$(VENV)/bin/python benchmarks/planning.py
 	$(VENV)/bin/python benchmarks/curvature.py --grid

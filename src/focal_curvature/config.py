@@ -180,9 +180,8 @@ class Experiment:
         about="CPU kernels, of the processor's own instruction set, or those of AVX2 everywhere",
         choose="`portable`: those of AVX2 on every x86-64 processor (`ATEN_CPU_CAPABILITY`, "
         "`ONEDNN_MAX_CPU_ISA`, `MKL_CBWR`), so that processors with and without AVX-512 train the "
-        "same weights to the bit, see [docs/determinism.md](../docs/determinism.md); 7% slower with "
-        "AVX-512 (benchmarks/results/kernels.md). `native`: the fastest that the processor has. Of "
-        "no effect on a GPU",
+        "same weights to the bit, see [docs/determinism.md](../docs/determinism.md). `native`: the "
+        "fastest that the processor has. Of no effect on a GPU",
     )
     threads: int = option(
         1,

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-# What users and this workflow set to choose among the kernels of torch and of what it is built on.
+# What users and this workflow set to choose among the kernels of torch and numpy, and of what these
+# and scipy are built on.
 KERNEL_SETTINGS = (
     "ATEN_CPU_CAPABILITY",
     "ONEDNN_MAX_CPU_ISA",
@@ -27,15 +28,19 @@ KERNEL_SETTINGS = (
     "MKL_CBWR",
     "MKL_ENABLE_INSTRUCTIONS",
     "OPENBLAS_CORETYPE",
+    "NPY_DISABLE_CPU_FEATURES",
     "CUBLAS_WORKSPACE_CONFIG",
     "NVIDIA_TF32_OVERRIDE",
 )
-# Settings under which CPUs with and without AVX-512 run the same kernels. Read when torch first
-# computes, so they have to be in the environment before.
+# Settings under which CPUs with and without AVX-512 run the same kernels: torch's, and numpy's and
+# scipy's (OpenBLAS). Read when these are imported or first compute, so they have to be in the
+# environment before.
 PORTABLE_KERNELS = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "MKL_CBWR": "COMPATIBLE",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # as numpy 2.4 names them
+    "OPENBLAS_CORETYPE": "Haswell",
 }
 # oneDNN's instruction sets, each with what a processor needs for it beyond those before; by
 # dnnl::cpu_isa, without AVX10, which no flag of /proc/cpuinfo names alike everywhere.

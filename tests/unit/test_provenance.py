@@ -103,6 +103,13 @@ def test_a_record_says_what_torch_and_onednn_use(settings):
         assert (record["torch"], record["onednn"], isa) == ("AVX2", "AVX2", "Intel AVX2")
 
 
+def test_portable_kernels_name_what_numpy_has_beyond_avx2():
+    from numpy._core._multiarray_umath import __cpu_dispatch__ as dispatched
+
+    beyond = provenance.PORTABLE_KERNELS["NPY_DISABLE_CPU_FEATURES"].split()
+    assert [feature for feature in dispatched if feature != "X86_V3"] == beyond
+
+
 def test_without_torch_nothing_is_said_of_its_kernels():
     code = "from focal_curvature import provenance; print(provenance.collect()['kernels'])"
     environment = os.environ | {"PYTHONPATH": str(Path(provenance.__file__).parents[1])}

@@ -62,7 +62,8 @@ def interventions(
     list of dict
         A row per ``control``: "none", "temperature", "dinh" and "psi", with its ``value`` (the
         temperature T, the factor, gamma), ``trace``, ``trace_gauss_newton``, ``top_eigenvalue`` and
-        ``adaptive_sharpness`` of the loss (nats), ``ece`` with its ``noise_floor_95`` (fractions),
+        ``adaptive_sharpness`` of the loss (nats), ``trace_converged`` and
+        ``top_eigenvalue_converged``, ``ece`` with its ``noise_floor_95`` (fractions),
         ``logit_difference`` from the network as trained, relative to its largest logit, and
         ``layers`` of the rescaling. A control that is not applicable has its ``reason`` alone; one
         whose Hessian is not finite has that as its ``reason``, in place of the curvature. Psi
@@ -80,6 +81,8 @@ def interventions(
             return {"reason": str(error)}
         return {
             "trace": found.trace.estimate,
+            "trace_converged": found.trace.converged,
+            "top_eigenvalue_converged": found.top_eigenvalue.converged,
             "trace_gauss_newton": found.gauss_newton.trace.estimate,
             "top_eigenvalue": found.top_eigenvalue.estimate,
             "adaptive_sharpness": found.adaptive_sharpness.estimate,

@@ -19,7 +19,7 @@ TABLES = {
     "controls": [
         *("model", "objective", "gamma", "seed", "control", "value", "trace"),
         *("trace_gauss_newton", "top_eigenvalue", "adaptive_sharpness", "ece", "noise_floor_95"),
-        *("logit_difference", "layers", "reason"),
+        *("top_eigenvalue_converged", "trace_converged", "logit_difference", "layers", "reason"),
     ]
 }
 

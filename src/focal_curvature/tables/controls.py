@@ -35,7 +35,8 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
     ----------
     table : DataFrame
         A row per network and intervention: ``model``, ``objective``, ``control``, ``value``,
-        ``reason`` (why it can't be done) and the keys of `MEASURES`, NaN where there is none.
+        ``reason`` (why it can't be done) and the keys of `MEASURES`, NaN where there is none;
+        ``top_eigenvalue_converged`` and ``trace_converged``, where they are known.
 
     Returns
     -------
@@ -47,7 +48,9 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
         done = CONTROLS[row["control"]].format(row["value"])
         shown = {"Model": row["model"], "Objective": row["objective"], "Intervention": done}
         for measure, (heading, factor) in MEASURES.items():
-            value = row[measure]
-            shown[heading] = "-" if pd.isna(value) else f"{factor * value:.3g}"
+            text = "-" if pd.isna(row[measure]) else f"{factor * row[measure]:.3g}"
+            # The trace's error is not always bounded: that says neither.
+            ended = row.get(f"{measure}_converged") is False
+            shown[heading] = f"{text} (not converged)" if ended else text
         rows.append(shown)
     return pd.DataFrame(rows)

@@ -1,3 +1,4 @@
+import importlib.util
 import os
 
 import pytest
@@ -10,6 +11,13 @@ for library in ("OMP", "MKL"):
 # A make that a test calls would take itself for a part of `make test`, and print more.
 for variable in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(variable, None)
+
+if importlib.util.find_spec("hypothesis"):  # `make gpu-check` does without
+    from hypothesis import settings
+
+    # The same examples on every machine, however long each takes there.
+    settings.register_profile("repeatable", derandomize=True, deadline=None)
+    settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

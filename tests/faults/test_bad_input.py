@@ -271,7 +271,7 @@ PLACES = [
 ]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(changes=st.lists(st.tuples(st.sampled_from(PLACES), ANY), min_size=1, max_size=3))
 def test_whatever_is_written_is_taken_or_refused_with_its_key(changes):
     config = copy.deepcopy(DEFAULT)
@@ -293,7 +293,7 @@ def test_whatever_is_written_is_taken_or_refused_with_its_key(changes):
             assert ": " in line
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(config=ANY.filter(lambda value: isinstance(value, dict)))
 def test_anything_at_all_is_refused_in_lines(config):
     assert all(": " in line for line in problems(config))

@@ -304,7 +304,7 @@ KEYS = [f"{a}.{b}" for a in ("data", "training", "curvature", "jobs") for b in D
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(key=st.sampled_from(KEYS), value=ANY.filter(lambda v: v is not None))
 def test_any_value_is_either_taken_or_refused_with_its_key(key, value):
     config = changed(key, value)

@@ -42,20 +42,17 @@ def test_predictions_agree_with_sixty_digits(logits):
 
 
 @given(LOGITS, st.floats(0, 10))
-@settings(deadline=None)
 def test_bound_holds_with_the_full_entropy_for_every_gamma(logits, gamma):
     full, _ = theory.bound(of(logits), [gamma])
     assert (full["entropy"], full["holds"], full["largest_violation"]) == ("full", 1, 0)
 
 
 @given(LOGITS, st.floats(1, 10))
-@settings(deadline=None)
 def test_bound_holds_with_the_true_class_alone_from_gamma_one(logits, gamma):
     assert theory.bound(of(logits), [gamma])[1]["holds"] == 1
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=6), st.floats(0.01, 0.99))
-@settings(deadline=None)
 def test_bound_fails_with_the_true_class_alone_for_every_gamma_below_one(logits, gamma):
     alone = theory.bound(of(logits), [gamma])[1]
     assert (alone["entropy"], alone["holds"]) == ("true class", 0)
@@ -67,7 +64,6 @@ def test_bound_fails_with_the_true_class_alone_for_every_gamma_below_one(logits,
     st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(any),
     st.floats(0, 10),
 )
-@settings(deadline=None)
 def test_bound_holds_for_targets_that_are_distributions(logits, target, gamma):
     told = theory.describe(np.array([logits] * 3), np.arange(3))
     removed = np.average(theory.removed_loss(told, gamma), weights=target)
@@ -124,7 +120,6 @@ def test_ratio_of_confident_predictions(gamma):
 
 
 @given(LOGITS, st.floats(0, 10))
-@settings(deadline=None)
 def test_ratio_is_finite_for_saturated_predictions(logits, gamma):
     told = of(np.clip(logits, -300, 300))
     assert np.isfinite(theory.curvature_ratio(told.log_p, told.log_q, told.impurity, gamma)).all()

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from netcal.metrics import ECE
 from scipy.stats import binom
@@ -104,7 +104,6 @@ def test_equals_netcal_on_the_multi_class_problem(bins):
     assert measure(log_probabilities, labels, bins).ece == pytest.approx(direct, abs=1e-15)
 
 
-@settings(deadline=None)
 @given(pairs, st.integers(1, 20))
 def test_table_sums_to_netcals_error(data, bins):
     confidence, correct = (np.array(column) for column in zip(*data, strict=True))
@@ -116,7 +115,6 @@ def test_table_sums_to_netcals_error(data, bins):
     assert error == pytest.approx(expected_calibration_error(confidence, correct, bins), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(pairs, st.integers(1, 20), st.randoms(use_true_random=False))
 def test_errors_do_not_depend_on_the_order_and_lie_between_gap_and_one(data, bins, random):
     def errors(rows):
@@ -191,7 +189,6 @@ def debiased_reference(confidence, correct, bins):
     return total / len(confidence)
 
 
-@settings(deadline=None)
 @given(pairs, st.integers(1, 20))
 def test_debiased_error_equals_its_reference(data, bins):
     confidence, correct = (np.array(column) for column in zip(*data, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -43,7 +43,6 @@ def test_matches_the_paper_formula():
         assert psi(v, gamma) == pytest.approx(h / h.sum(axis=1, keepdims=True), rel=1e-12)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-400, 400), min_size=2, max_size=8), st.floats(0, 10))
 def test_normalised_finite_and_of_the_same_class(logits, gamma):
     log_v = log_softmax(np.array([logits]), axis=1)
@@ -51,7 +50,9 @@ def test_normalised_finite_and_of_the_same_class(logits, gamma):
     assert np.isfinite(log_q).all()
     assert np.exp(log_q).sum() == pytest.approx(1)
     assert log_q[0, log_v[0].argmax()] == pytest.approx(log_q.max(), abs=1e-12)
-    assert np.exp(log_q.max()) >= np.exp(log_v.max()) - 1e-12
+    # One of less than a half may be over-confident instead.
+    if np.exp(log_v.max()) >= 0.5:
+        assert np.exp(log_q.max()) >= np.exp(log_v.max()) - 1e-12
 
 
 def test_gamma_zero_is_the_identity():

@@ -465,7 +465,7 @@ class Scaled(nn.Module):
         return self.factor * self.loss(logits, labels)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(factor=strategies.floats(1e-6, 1e6), seed=strategies.integers(0, 2**31))
 def test_scaling_the_loss_scales_the_spectrum(factor, seed):
     net, (x, y) = relu_net(), samples()
@@ -478,7 +478,7 @@ def test_scaling_the_loss_scales_the_spectrum(factor, seed):
     assert other.top_eigenvalue.iterations == one.top_eigenvalue.iterations
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(order=strategies.permutations(range(24)), batch=strategies.integers(1, 24))
 def test_the_order_and_batching_of_samples_change_nothing(order, batch):
     net, (x, y) = relu_net(), samples()

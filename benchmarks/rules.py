@@ -11,7 +11,6 @@ committed experiments, about the middle of them.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +26,7 @@ import yaml
 from focal_curvature.analysis import claims
 from focal_curvature.analysis.evidence import CONTRADICTED, NEGLIGIBLE, SUPPORTED, Evidence
 from focal_curvature.analysis.pooled import pool
+from focal_curvature.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))
@@ -274,10 +274,11 @@ def trial(scenario: Scenario, seeds: int, resamples: int, seed: int) -> dict[str
 
 def rates(
     scenario: Scenario, seeds: int, draws: int, resamples: int = 499, run: Callable = map
-) -> dict[str, float]:
-    """Return the mean of `trial` over draws."""
+) -> dict[str, float | None]:
+    """Return the mean of `trial` over draws; None where there is none, as in JSON."""
     work = partial(trial, scenario, seeds, resamples)
-    return pd.DataFrame(list(run(work, range(draws)))).mean().to_dict()
+    means = pd.DataFrame(list(run(work, range(draws)))).mean()
+    return {rate: None if np.isnan(mean) else mean for rate, mean in means.items()}
 
 
 def table(found: list[Mapping[str, Any]]) -> str:
@@ -287,7 +288,7 @@ def table(found: list[Mapping[str, Any]]) -> str:
     wanted = {"none": "supported ≤ 2.5", "smallest": "excluded ≤ 2.5", "effect": "supported ≥ 90"}
     for row in found:
         rates = [row[key] for key in ("single", "supported", "excluded", "covered")]
-        shares = ["" if np.isnan(rate) else f"{100 * rate:.1f}" for rate in rates]
+        shares = ["" if rate is None else f"{100 * rate:.1f}" for rate in rates]
         cells = [row["claim"], row["truth"], str(row["seeds"]), str(row["draws"]), *shares]
         lines.append("| " + " | ".join([*cells, wanted[row["kind"]]]) + " |")
     return "\n".join(lines) + "\n"
@@ -406,9 +407,7 @@ def main() -> None:
         again = list(pool.map(replication, falls, counts, [draws] * len(falls)))
     pooled = [pooling(*setting, 10 * draws) for setting in POOLED]
     content = {"rates": found, "replication": again, "pooled": pooled}
-    (ROOT / "benchmarks/results/rules.json").write_text(
-        json.dumps(content, indent=1) + "\n", encoding="utf-8"
-    )
+    write_json(ROOT / "benchmarks/results/rules.json", content)
     page = ROOT / "docs/rules.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     text = before + BEGIN + printed(content) + END + rest.partition(END)[2]

@@ -21,7 +21,7 @@ VERIFIED = results/digits/verified
 EXPERIMENT ?= digits
 PAGE = results/page.html
 
-.PHONY: reproduce verify resume figures page docs readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
+.PHONY: reproduce verify resume figures page paper docs readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
 .DELETE_ON_ERROR:
 
 reproduce: install
@@ -58,6 +58,10 @@ docs: install
 readme: install
 	$(VENV)/bin/python tools/readme.py
 	PYTHONPATH=src $(VENV)/bin/python tools/keys.py
+
+# The report, paper/report.pdf, whose numbers and figures are read from the committed ones.
+paper: install
+	$(VENV)/bin/python tools/paper.py
 
 # Whether this processor gives the weights of others to the bit (docs/determinism.md): a minute.
 same-bits: install

@@ -29,8 +29,8 @@ SYMBOLS = {
 ANSWER = """
 ## The answer so far
 
-Pooled over data sets and networks by a random-effects meta-analysis of the committed runs
-([every number](docs/pooled.md), [each experiment](docs/results.md)):
+Verdicts of each claim's tests, pooled over data sets and networks by a random-effects meta-analysis of
+the committed runs ([every number](docs/pooled.md), [each experiment](docs/results.md)):
 
 """
 FAMILIES = {
@@ -40,9 +40,23 @@ FAMILIES = {
     ("C3", ""): "penalising the trace improves calibration",
     ("C4", ""): "focal loss calibrates *because* it flattens",
 }
+# Key in claims.yaml -> what its tests are about; they differ in the measure and in the outcome.
+CLAIMS = {
+    "c1_ratio": "curvature is lower at γ = 3 than at 0",
+    "c1_trend": "curvature falls from γ = 0 to 5",
+    "c2_within_gamma": "they go together at equal γ",
+    "c2_best_gamma": "a γ between is best",
+    "c2_best_strength_gauss_newton": "a strength of the Gauss-Newton penalty between is best",
+    "c2_best_strength_hessian": "a strength of the Hessian penalty between is best",
+    "c3_gauss_newton_trace": "a penalty on the Gauss-Newton trace calibrates",
+    "c3_hessian_trace": "a penalty on the Hessian's trace calibrates",
+    "c4_direct": "a penalty of equal curvature does over half of what γ = 3 does",
+    "c4_mediation": "over half of what γ = 3 does goes through curvature",
+}
 KEY = """
-✓ supported, ✗ contradicted (or the claimed effect excluded), ≈ negligible, ? inconclusive,
-± models disagree; ! fragile: new seeds give it again in fewer than 80%, or one seed changes it.
+A symbol per test: ✓ supported, ✗ contradicted (or the claimed effect excluded), ≈ negligible,
+? inconclusive, ± models disagree; ! fragile: new seeds give it again in fewer than 80%, or one seed
+changes it.
 
 """
 
@@ -177,21 +191,21 @@ def render_answer(pooled: pd.DataFrame) -> str:
         rows = rows[rows["hessian_of"] == hessian] if hessian else rows
         tested = rows[rows["verdict"] != "not tested"]
         counts = tested["verdict"].value_counts()
-        said = ", ".join(
-            f"{verdict} in {n} of {len(tested)} tests" for verdict, n in counts.items()
-        )
-        lines.append(f"- **{family}**, {title}: {said or 'not tested on the pooled data yet'}.\n")
-    # One page: what is not decided under either Hessian is counted above.
-    decided = ~pooled["verdict"].isin(["not tested", "inconclusive"])
-    shown = pooled[pooled["says"].isin(pooled.loc[decided, "says"])]
+        said = ", ".join(f"{verdict} {n}" for verdict, n in counts.items())
+        said = f"{said} of {len(tested)}" if said else "not tested on the pooled data yet"
+        lines.append(f"- **{family}**, {title}: {said}.\n")
     lines.append("\n| claim | its own loss | cross-entropy |\n|---|:---:|:---:|\n")
-    for (family, says), rows in shown.groupby(["family", "says"], sort=False):
-        cells = {
-            row.hessian_of: SYMBOLS[row.verdict] + "!" * row.fragile for row in rows.itertuples()
-        }
+    shown = pooled[pooled["verdict"] != "not tested"]
+    for (family, claim), rows in shown.groupby(["family", "claim"], sort=False):
+        cells = rows.groupby("hessian_of").apply(_symbols, include_groups=False)
         both = (cells.get(hessian, cells.get("", "")) for hessian in HESSIANS)
-        lines.append(f"| {family}: {says} | {' | '.join(both)} |\n")
+        lines.append(f"| {family}: {CLAIMS[claim]} | {' | '.join(both)} |\n")
     return "".join(lines) + KEY
+
+
+def _symbols(rows: pd.DataFrame) -> str:
+    """Return the symbols of some tests."""
+    return " ".join(SYMBOLS[row.verdict] + "!" * row.fragile for row in rows.itertuples())
 
 
 def update(text: str, section: str) -> str:

@@ -37,14 +37,16 @@ def test_the_readme_is_short():
 
 def test_the_answer_is_no_stronger_than_the_verdicts():
     rows = [
-        ("C1", "objective", "it falls", "supported", True),
-        ("C1", "cross_entropy", "it falls", "contradicted", False),
-        ("C4", "objective", "because", "not tested", False),
+        ("C1", "objective", "c1_trend", "supported", True),
+        ("C1", "objective", "c1_trend", "inconclusive", False),
+        ("C1", "cross_entropy", "c1_trend", "contradicted", False),
+        ("C4", "objective", "c4_direct", "not tested", False),
     ]
-    columns = ["family", "hessian_of", "says", "verdict", "fragile"]
+    columns = ["family", "hessian_of", "claim", "verdict", "fragile"]
     answer = readme.render_answer(pd.DataFrame(rows, columns=columns))
-    assert "| C1: it falls | ✓! | ✗ |" in answer
-    assert "at the same weights: contradicted in 1 of 1 tests." in answer
+    assert f"| C1: {readme.CLAIMS['c1_trend']} | ✓! ? | ✗ |" in answer
+    assert "that is trained: supported 1, inconclusive 1 of 2." in answer
+    assert "at the same weights: contradicted 1 of 1." in answer
     assert "flattens: not tested" in answer.replace("*", "")
 
 

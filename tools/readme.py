@@ -29,8 +29,8 @@ SYMBOLS = {
 ANSWER = """
 ## The answer so far
 
-Verdicts of each claim's tests, pooled over data sets and networks by a random-effects meta-analysis of
-the committed runs ([every number](docs/pooled.md), [each experiment](docs/results.md)):
+Verdicts of each claim's tests, pooled over data sets and networks by a random-effects meta-analysis
+of the committed runs ([every number](docs/pooled.md), [each experiment](docs/results.md)):
 
 """
 FAMILIES = {

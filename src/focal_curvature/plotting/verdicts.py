@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.analysis.evidence import VERDICTS
-from focal_curvature.plotting.common import LOSS_LABELS, PAGE, colours, plain_log_ticks
+from focal_curvature.plotting.common import LOSS_LABELS, PAGE, colours, nothing, plain_log_ticks
 
 PRODUCT = {"needs": ("claims",), "order": 60}
 ALL = "all models"  # the rows for all of them, as in claims.csv
@@ -38,8 +38,14 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw a panel per unit; in it each claim with a line per Hessian, and a dot per model."""
+    """Draw a panel per unit; in it each claim with a line per Hessian, and a dot per model.
+
+    Claims that no model's runs could test stand in the table alone.
+    """
     data = data.fillna({"hessian_of": ""})
+    data = data[data.groupby("says")["estimate"].transform("count") > 0]
+    if data.empty:
+        return nothing()
     models = [model for model in data["model"].unique() if model != ALL]
     palette = colours(models) | {ALL: (0.0, 0.0, 0.0)}
     parts = [part for _, part in data.groupby("unit", sort=False)]

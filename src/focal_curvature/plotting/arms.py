@@ -12,6 +12,7 @@ from focal_curvature.plotting.common import (
     LOSS_LABELS,
     bound_axis,
     colours,
+    legend_above,
     panels,
     plain_log_ticks,
 )
@@ -109,7 +110,7 @@ def draw(data: pd.DataFrame) -> Figure:
             plain_log_ticks(ax.xaxis)
         ax.set_xlabel(f"trace of the Hessian, {LOSS_LABELS[loss]} (nats)")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
+    legend_above(figure, handles, labels)
     return figure
 
 

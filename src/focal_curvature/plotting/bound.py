@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from focal_curvature.plotting.common import colours, panels
+from focal_curvature.plotting.common import colours, legend_above, panels
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("predictions",), "order": 100}
@@ -51,5 +51,5 @@ def draw(data: pd.DataFrame) -> Figure:
         axes[0][0].text(place, 1 - place, word, transform=axes[0][0].transAxes, ha="right")
     figure.supxlabel("γ times the entropy (nats)", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, markerscale=2)
+    legend_above(figure, handles, labels, markerscale=2)
     return figure

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from focal_curvature.analysis.summary import interval
 
@@ -134,6 +135,19 @@ def panels(rows: Sequence[str], columns: Sequence[str], height: float, **share: 
     return figure, figure.subplots(len(rows), len(columns), squeeze=False, **share)
 
 
+def legend_above(
+    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], **settings: object
+) -> None:
+    """Put a legend above all panels, in as many columns as the figure's width has room for."""
+    for columns in range(len(labels), 0, -1):
+        legend = figure.legend(
+            handles, labels, loc="outside upper center", ncols=columns, **settings
+        )
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
+
+
 def nothing() -> Figure:
     """Make the figure of a table without rows."""
     figure = Figure(figsize=(COLUMN, 0.5))
@@ -147,3 +161,5 @@ def plain_log_ticks(axis: Axis) -> None:
     if np.log10(np.divide(*axis.get_view_interval()[::-1])) < 1.5:
         axis.set_minor_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_locator(LogLocator(subs=(2, 5)))
+    else:
+        axis.set_minor_formatter(NullFormatter())

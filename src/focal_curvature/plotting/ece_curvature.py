@@ -13,6 +13,7 @@ from focal_curvature.plotting.common import (
     LOSS_LABELS,
     focal_runs,
     gamma_colours,
+    legend_above,
     panels,
     plain_log_ticks,
 )
@@ -65,5 +66,5 @@ def draw(data: pd.DataFrame) -> Figure:
         Line2D([], [], marker="o", ls="", ms=3, color=colour, label=f"γ = {gamma:g}")
         for gamma, colour in palette.items()
     ]
-    figure.legend(handles=dots, loc="outside upper center", ncols=len(dots))
+    legend_above(figure, dots, [dot.get_label() for dot in dots])
     return figure

@@ -8,7 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from focal_curvature.plotting.common import colours, gamma_colours, panels, plain_log_ticks
+from focal_curvature.plotting.common import (
+    colours,
+    gamma_colours,
+    legend_above,
+    panels,
+    plain_log_ticks,
+)
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("controls",), "order": 130}
@@ -94,7 +100,8 @@ def draw(data: pd.DataFrame) -> Figure:
     handles, _ = axes[0][0].get_legend_handles_labels()
     arrows = [Line2D([], [], color=palette[c], marker=">", label=CONTROLS[c]) for c in CONTROLS]
     floor = Line2D(
-        [], [], color="0.9", lw=5, label="95% floor of calibrated networks, least to largest"
+        [], [], color="0.9", lw=5, label="95% floor of calibrated networks,\nleast to largest"
     )
-    figure.legend(handles=[*handles, *arrows, floor], loc="outside upper center", ncols=3)
+    drawn = [*handles, *arrows, floor]
+    legend_above(figure, drawn, [artist.get_label() for artist in drawn])
     return figure

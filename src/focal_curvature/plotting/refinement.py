@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting import arms
-from focal_curvature.plotting.common import colours, panels
+from focal_curvature.plotting.common import colours, legend_above, panels
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("runs",), "order": 165}
@@ -58,5 +58,5 @@ def draw(data: pd.DataFrame) -> Figure:
     for family, name in shown.itertuples(index=False):
         axes[0][0].plot([], [], arms.MARKERS[family], color=palette[name], label=label(name))
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6))
+    legend_above(figure, handles, labels)
     return figure

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from focal_curvature.plotting.common import colours, panels
+from focal_curvature.plotting.common import colours, legend_above, panels
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("reliability",), "order": 50}
@@ -83,5 +83,5 @@ def draw(data: pd.DataFrame) -> Figure:
         ax.set_title(f"γ = {gamma:g}")
     figure.supxlabel("confidence", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, markerscale=1)
+    legend_above(figure, handles, labels, markerscale=1)
     return figure

@@ -12,6 +12,7 @@ from focal_curvature.analysis.summary import interval
 from focal_curvature.plotting.common import (
     bound_axis,
     colours,
+    legend_above,
     panels,
     plain_log_ticks,
     seeds_and_mean,
@@ -87,5 +88,5 @@ def draw(data: pd.DataFrame) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("strength of the penalty")
     handles, labels = axes[1][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    legend_above(figure, handles, labels)
     return figure

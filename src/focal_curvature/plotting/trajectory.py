@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from focal_curvature.plotting.common import gamma_colours, panels, plain_log_ticks
+from focal_curvature.plotting.common import gamma_colours, legend_above, panels, plain_log_ticks
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("trajectory",), "order": 140}
@@ -64,5 +64,5 @@ def draw(data: pd.DataFrame) -> Figure:
     handles, labels = axes[0][0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     # Names of penalised objectives are long.
-    figure.legend(unique.values(), unique, loc="outside upper center", ncols=3)
+    legend_above(figure, list(unique.values()), list(unique))
     return figure

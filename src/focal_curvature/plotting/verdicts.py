@@ -12,7 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.analysis.evidence import VERDICTS
-from focal_curvature.plotting.common import LOSS_LABELS, PAGE, colours, nothing, plain_log_ticks
+from focal_curvature.plotting.common import (
+    LOSS_LABELS,
+    PAGE,
+    colours,
+    legend_above,
+    nothing,
+    plain_log_ticks,
+)
 
 PRODUCT = {"needs": ("claims",), "order": 60}
 ALL = "all models"  # the rows for all of them, as in claims.csv
@@ -66,7 +73,7 @@ def draw(data: pd.DataFrame) -> Figure:
         Line2D([], [], ls="", color="0.3", label=verdict, **marker)
         for verdict, marker in MARKERS.items()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    legend_above(figure, handles, [handle.get_label() for handle in handles])
     return figure
 
 

@@ -1,6 +1,7 @@
 """Figures are drawn from their tables alone, and their tables are computed right."""
 
 import importlib
+import io
 
 import numpy as np
 import pandas as pd
@@ -162,6 +163,23 @@ def test_each_figure_is_drawn_from_its_table_the_same_in_either_order(figure, ta
     assert outputs[0].read_bytes() == outputs[2].read_bytes()
     assert outputs[1].read_bytes() == outputs[3].read_bytes()
     assert outputs[0].read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_legends_are_within_a_figure_of_one_model(figure, tables):
+    one = {
+        name: table[table["model"].isin([table["model"].iloc[0], "all models"])]
+        if "model" in table
+        else table
+        for name, table in tables.items()
+    }
+    module = plotting.load(figure)
+    data = pd.read_csv(io.StringIO(module.prepare(one).to_csv(index=False)))
+    drawn = module.draw(data)
+    drawn.draw_without_rendering()
+    for legend in drawn.legends:
+        extent = legend.get_window_extent()
+        assert extent.x0 >= 0 and extent.x1 <= drawn.bbox.width
 
 
 def test_the_benchmark_prepares_every_figure(runs, reliability, tmp_path, monkeypatch):

@@ -449,7 +449,7 @@ def grid() -> list[dict[str, Any]]:
         row: dict[str, Any] = {"model": model_name, "gamma": gamma, "seed": seed}
         found = {}
         for name, run in (("pyhessian", pyhessian_adapter), ("engine", engine)):
-            settings = Settings.of({"estimator": name, "batch": 400})
+            settings = Settings(estimator=name, batch=400)
             start = time.perf_counter()
             found[name] = run.estimate(model, focal(gamma), x, y, settings, seed)
             row[f"{name}, seconds"] = time.perf_counter() - start

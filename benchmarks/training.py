@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -172,8 +173,8 @@ def our_loop(
     **training: Any,
 ) -> Callable[[], None]:
     """Return an epoch of the workflow's loop, its checks for divergence included."""
-    settings = TRAINING | {"batch_size": BATCH, "augmentation": policy, "schedule": "constant"}
-    settings |= training
+    shared = {"batch_size": BATCH, "augmentation": policy, "schedule": "constant"}
+    settings = replace(TRAINING, **(shared | training))
     path = f"{factory.__module__}:{factory.__name__}"
     objective = Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": 2.0})
     spec = RunSpec("benchmark", "model", path, {}, objective, 0, settings)

@@ -149,9 +149,14 @@ class RunSpec:
     data: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def cell(self) -> str:
+        """Path of the runs that differ by the seed alone: ``<model>/<objective>``."""
+        return f"{self.model}/{self.objective.slug}"
+
+    @property
     def folder(self) -> str:
         """Path of the run inside its experiment: ``<model>/<objective>/seed<k>``."""
-        return f"{self.model}/{self.objective.slug}/seed{self.seed}"
+        return f"{self.cell}/seed{self.seed}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""

@@ -28,28 +28,19 @@ from focal_curvature.curvature import pyhessian_adapter  # noqa: E402, F401
 from focal_curvature.data import arrays, digits, splits  # noqa: E402
 from focal_curvature.files import exclusive, sha256  # noqa: E402
 from focal_curvature.runs import Objective, RunSpec  # noqa: E402
+from focal_curvature.settings.training import Training  # noqa: E402
 
 training.deterministic(1)  # imports more of torch
 
 BITS = ("model.pt", "history.csv", "logits.npz")
-TRAINING = {
-    "epochs": 80,
-    "batch_size": 25,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "nesterov": False,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-    "milestones": [],
-    "factor": 0.1,
-    "reduction": "mean",
-    "clip_norm": None,
-    "augmentation": "crop-flip",
-    "precision": "float32",
-    "compile": False,
-    "evaluate_every": 10,
-    "stacked": False,
-}
+TRAINING = Training(
+    epochs=80,
+    batch_size=25,
+    learning_rate=0.05,
+    weight_decay=5e-4,
+    augmentation="crop-flip",
+    evaluate_every=10,
+)
 
 
 class Files(list):
@@ -97,7 +88,7 @@ class Bench:
             model_arguments={"width": width},
             objective=Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": 2}),
             seed=0,
-            training=TRAINING | settings,
+            training=replace(TRAINING, **settings),
         )
         return "train", SimpleNamespace(
             rule="train",

@@ -1,11 +1,13 @@
 """Curvature in half the chunk when memory ends. The end of memory is injected here; a real one
 under a limit is in test_training, where no chunk is small enough."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from focal_curvature.curvature import geometry, memory, tracking
+from focal_curvature.curvature import Settings, geometry, memory, tracking
 from focal_curvature.losses.focal import focal
 
 ENDS = {
@@ -32,8 +34,8 @@ def limited(monkeypatch, most, error):
     real, tried = memory.estimate, []
 
     def estimate(model, loss, inputs, labels, settings, seed):
-        tried.append(settings["chunk"])
-        if settings["chunk"] > most:
+        tried.append(settings.chunk)
+        if settings.chunk > most:
             raise error
         return real(model, loss, inputs, labels, settings, seed)
 
@@ -44,19 +46,14 @@ def limited(monkeypatch, most, error):
 @pytest.mark.parametrize("error", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("estimator", ["pyhessian", "engine"])
 def test_the_chunk_is_halved_and_the_result_is_the_same(problem, monkeypatch, estimator, error):
-    settings = {
-        "estimator": estimator,
-        "dtype": "float64",
-        "probes": 4,
-        "max_iterations": 30,
-        "tolerance": 1e-4,
-    }
+    precise = {"dtype": "float64", "probes": 4, "max_iterations": 30, "tolerance": 1e-4}
+    settings = Settings(estimator=estimator, **precise)
     plain, used = memory.estimate_within_memory(*problem, settings, 0)
-    assert used["chunk"] == 1024
+    assert used.chunk == 1024
     tried = limited(monkeypatch, 7, error)
     short, used = memory.estimate_within_memory(*problem, settings, 0)
     assert tried == [1024, 20, 10, 5]
-    assert used == settings | {"chunk": 5}
+    assert used == replace(settings, chunk=5)
     assert short.top_eigenvalue.estimate == pytest.approx(plain.top_eigenvalue.estimate, rel=1e-6)
     assert short.trace.estimate == pytest.approx(plain.trace.estimate, rel=1e-6)
 
@@ -64,20 +61,20 @@ def test_the_chunk_is_halved_and_the_result_is_the_same(problem, monkeypatch, es
 def test_it_ends_with_one_sample_and_a_remedy(problem, monkeypatch):
     tried = limited(monkeypatch, 0, ENDS["cuda"])
     with pytest.raises(MemoryError, match=r"curvature\.samples"):
-        memory.estimate_within_memory(*problem, {"chunk": 8}, 0)
+        memory.estimate_within_memory(*problem, Settings(chunk=8), 0)
     assert tried == [8, 4, 2, 1]
 
 
 def test_other_errors_pass(problem, monkeypatch):
     limited(monkeypatch, 0, RuntimeError("expected scalar type Float"))
     with pytest.raises(RuntimeError, match="scalar type"):
-        memory.estimate_within_memory(*problem, {}, 0)
+        memory.estimate_within_memory(*problem, Settings(), 0)
 
 
 def test_curvature_along_training_goes_on_in_half_the_chunk(problem, monkeypatch):
     model, loss, *samples = problem
     tried = limited(monkeypatch, 20, ENDS["cuda"])
-    found = tracking.sharpness(model, {"objective": loss}, *samples, {"probes": 4}, 0)
+    found = tracking.sharpness(model, {"objective": loss}, *samples, Settings(probes=4), 0)
     assert tried == [1024, 20]
     assert found["trace_objective"] > 0
 
@@ -103,14 +100,14 @@ def test_a_closer_look_goes_on_in_half_the_chunk(problem, monkeypatch):
     real, tried = geometry.compare, []
 
     def compare(model, loss, inputs, labels, settings, seed):
-        tried.append(settings["chunk"])
-        if settings["chunk"] > 20:
+        tried.append(settings.chunk)
+        if settings.chunk > 20:
             raise ENDS["cuda"]
         return real(model, loss, inputs, labels, settings, seed)
 
     monkeypatch.setattr(geometry, "compare", compare)
     wanted = {"probes": 2, "steps": 3, "reach": 0.1, "resolution": 3, "surface": True}
-    settings = {"batch": 64, "chunk": 64, "probes": 2}
+    settings = Settings(batch=64, chunk=64, probes=2)
     found = geometry.look(model, losses, *samples, settings, 0, **wanted)
     assert tried == [64, 20]
     assert {name: len(rows) for name, rows in found.items()} == {

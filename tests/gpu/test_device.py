@@ -1,5 +1,6 @@
 """Results of a CUDA device against the CPU's, and what a run must keep there; `make gpu-check`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 import yaml
 from scipy import stats
 
-from focal_curvature.curvature import estimate
+from focal_curvature.curvature import Settings, estimate
 from focal_curvature.data import arrays, digits, splits, tensors
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, RunSpec
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.gpu
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = Training(**yaml.safe_load((ROOT / "config.yaml").read_text())["training"])
-TRAINING = EXPERIMENT | {"epochs": 3, "stacked": False}
+TRAINING = replace(EXPERIMENT, epochs=3, stacked=False)
 MIXED = {"precision": "bfloat16"}
 COMPILED = {"compile": True}
 
@@ -53,7 +54,7 @@ def spec(model, seed=0, **training):
         model_arguments={},
         objective=Objective("focal", "focal_curvature.losses.focal:focal", {"gamma": 2}),
         seed=seed,
-        training=TRAINING | training,
+        training=replace(TRAINING, **training),
     )
 
 
@@ -115,7 +116,7 @@ def test_stacked_seeds_agree_with_seeds_alone(loaded):
 
 @pytest.mark.parametrize("model", ["small_cnn", "small_resnet"])
 def test_curvature_agrees_with_the_cpu(loaded, model):
-    settings = {"estimator": "engine", "dtype": "float64", "tolerance": 1e-4}
+    settings = Settings(estimator="engine", dtype="float64", tolerance=1e-4)
     run = spec(model)
     found = []
     weights = alone(run, loaded["cpu"], bins=15).weights
@@ -147,7 +148,7 @@ def test_mixed_and_compiled_runs_score_as_plain_ones(loaded):
     labels = loaded["cuda"].splits["test"].labels.cpu()
     scores = []
     for training in ({}, MIXED | COMPILED):
-        settings = EXPERIMENT | {"stacked": False, "evaluate_every": 40} | training
+        settings = {"stacked": False, "evaluate_every": 40, "epochs": EXPERIMENT.epochs} | training
         runs = [
             alone(spec("small_resnet", seed, **settings), loaded["cuda"], bins=15).logits["test"]
             for seed in range(5)

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from torch.nn.utils import parametrizations
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from focal_curvature import kernels
-from focal_curvature.curvature import estimate
+from focal_curvature.curvature import Settings, estimate
 from focal_curvature.kernels import (
     Compared,
     KernelError,
@@ -156,11 +157,11 @@ def test_estimators_take_a_model_with_few_channels(estimator):
         nn.Flatten(),
         nn.Linear(8, 10),
     )
-    settings = {"estimator": estimator, "probes": 4}
+    settings = Settings(estimator=estimator, probes=4)
     rest = (nn.CrossEntropyLoss(reduction="none"), images(count=20), torch.arange(20) % 10)
     found = estimate(model, *rest, settings, 0)
     exact = estimate(
-        model, *rest, settings | {"dtype": "float64"}, 0
+        model, *rest, replace(settings, dtype="float64"), 0
     )  # which oneDNN has no part in
     assert found.trace.estimate == pytest.approx(exact.trace.estimate, rel=1e-4)
     assert "_conv_forward" not in vars(model[3])  # the caller's model stays as it was
@@ -177,9 +178,8 @@ def test_a_call_that_cannot_be_made_safe_is_refused_before_it_overwrites_memory(
     with pytest.raises(KernelError, match=words):
         require_native_gradient(model, loss_of(model, images()))
     with pytest.raises(KernelError, match=words):
-        estimate(
-            model, nn.CrossEntropyLoss(reduction="none"), images(), torch.arange(4), {}, seed=0
-        )
+        loss = nn.CrossEntropyLoss(reduction="none")
+        estimate(model, loss, images(), torch.arange(4), Settings(), seed=0)
 
 
 @pytest.mark.parametrize("inputs", [4, 16])

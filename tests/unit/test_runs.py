@@ -34,7 +34,7 @@ def test_names_become_import_paths_and_overrides_apply(config):
     small, wide = expand(config)[0], expand(config)[-1]
     assert small.model_factory == "focal_curvature.models.small_cnn:small_cnn"
     assert wide.model_factory == "mine:net"
-    assert (small.training["epochs"], wide.training["epochs"]) == (3, 9)
+    assert (small.training.epochs, wide.training.epochs) == (3, 9)
     assert wide.objective.slug == "label_smoothing-0.05"
     assert wide.objective.gamma is None
 
@@ -124,9 +124,9 @@ def test_a_variant_is_a_model_of_its_own_with_the_same_start():
     epochs = [f"{model}-epochs-{count}" for count in (3, 5) for model in ("mlp", "lenet")]
     assert list(runs) == ["mlp", "lenet", "lenet-adam", *epochs, *noise]
     assert runs["mlp-epochs-5"].folder == "mlp-epochs-5/ce/seed4"
-    assert [runs[m].training["epochs"] for m in ("mlp", *epochs)] == [9, 3, 3, 5, 5]
-    assert runs["lenet-adam"].training["milestones"] == [2, 3]
-    assert (runs["lenet-adam"].training["optimizer"], runs["lenet-adam"].data) == ("adam", {})
+    assert [runs[m].training.epochs for m in ("mlp", *epochs)] == [9, 3, 3, 5, 5]
+    assert runs["lenet-adam"].training.milestones == [2, 3]
+    assert (runs["lenet-adam"].training.optimizer, runs["lenet-adam"].data) == ("adam", {})
     assert runs[noise[1]].data == {
         **{"train": 100, "validation": 50, "test": None},
         **{"split_seed": 1, "label_noise": 0.2},

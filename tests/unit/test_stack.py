@@ -1,6 +1,7 @@
 """Seeds trained as one against the same seeds trained one by one."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,31 +13,11 @@ from focal_curvature.models.cifar_resnet import resnet20
 from focal_curvature.models.small_cnn import small_cnn
 from focal_curvature.registry import names, resolve
 from focal_curvature.runs import Objective, Regulariser, RunSpec
+from focal_curvature.settings.training import Training
 from focal_curvature.stack import stack
 from focal_curvature.training import NotStackableError, StoppedError, loop, train
 
-SETTINGS = {
-    "epochs": 2,
-    "batch_size": 16,
-    "optimizer": "sgd",
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "nesterov": False,
-    "beta1": 0.9,
-    "beta2": 0.999,
-    "epsilon": 1e-8,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-    "milestones": [],
-    "factor": 0.1,
-    "reduction": "mean",
-    "clip_norm": None,
-    "augmentation": "none",
-    "precision": "float32",
-    "compile": False,
-    "evaluate_every": 1,
-    "stacked": True,
-}
+SETTINGS = Training(epochs=2, batch_size=16, learning_rate=0.05, weight_decay=5e-4, stacked=True)
 
 
 def specs(model="small_resnet", seeds=(0, 3, 7), gamma=2.0, regulariser=None, **training):
@@ -50,7 +31,7 @@ def specs(model="small_resnet", seeds=(0, 3, 7), gamma=2.0, regulariser=None, **
                 "focal", "focal_curvature.losses.focal:focal", {"gamma": gamma}, regulariser
             ),
             seed=seed,
-            training=SETTINGS | training,
+            training=replace(SETTINGS, **training),
         )
         for seed in seeds
     ]

@@ -81,7 +81,7 @@ DATASET = f"results/datasets/{config['data']['name']}"
 RUN = f"{RESULTS}/{{model}}/{{objective}}/seed{{seed}}"
 
 RUNS = {run.folder: run for run in expand_runs(config)}
-CELLS = {f"{run.model}/{run.objective.slug}": run for run in RUNS.values()}
+CELLS = {run.cell: run for run in RUNS.values()}
 SLUGS = tuple(dict.fromkeys(run.objective.slug for run in RUNS.values()))
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
 REGULARISED = [f"{RESULTS}/{name}" for name, run in RUNS.items() if run.objective.regulariser]

@@ -40,7 +40,7 @@ def specs_of(wildcards):
 def following(wildcards):
     """What is measured along the training of a job's runs, as an import path, if anything is."""
     run = CELLS[cell_of(wildcards)]
-    if run.training["trace_samples"] is not None:
+    if run.training.trace_samples is not None:
         return "focal_curvature.curvature.tracking:traces"
 
 

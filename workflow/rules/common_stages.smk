@@ -37,7 +37,7 @@ def stage_sources(name):
 
     def find(wildcards):
         runs = stage_runs(name, wildcards.get("model"))
-        cells = tuple(dict.fromkeys(f"{run.model}/{run.objective.slug}" for run in runs))
+        cells = tuple(dict.fromkeys(run.cell for run in runs))
         return sources("stage", factories(cells) | {stages.path(name)})
 
     return find

@@ -3,12 +3,13 @@
 import logging
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import job
 
 from focal_curvature import provenance
-from focal_curvature.curvature import UnsupportedError
+from focal_curvature.curvature import Settings, UnsupportedError
 from focal_curvature.curvature.memory import estimate_within_memory
 from focal_curvature.data import tensors
 from focal_curvature.files import exclusive, write_json
@@ -29,6 +30,7 @@ def main(snakemake):
 
 def measure_all(snakemake):
     settings = read(Curvature, snakemake.params.curvature)
+    how = Settings.of(settings)
     deterministic(snakemake.threads)
     device = choose_device(snakemake.config["device"])
     folder, splits = Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits)
@@ -55,14 +57,14 @@ def measure_all(snakemake):
                 "loss": names[kind],
                 "split": settings.split,
                 "samples_sha256": sample.sha256,
-                "settings": settings.estimate,
+                "settings": asdict(how),
             }
             if run.completed:
                 if loss not in results:
                     whole, *halves = [
                         measure(
                             f"{run.spec.folder}, Hessian of {names[kind]} {part}".strip(),
-                            (model, loss, split.images, split.labels, settings.estimate),
+                            (model, loss, split.images, split.labels, how),
                             # With probes of their own, or halves would agree by these.
                             derive_seed("curvature", run.spec.model, run.spec.seed, *part.split()),
                         )
@@ -87,7 +89,7 @@ def measure(name, arguments, seed):
     job: what else was measured is kept.
     """
     try:
-        result, settings = estimate_within_memory(*arguments, seed)
+        result, used = estimate_within_memory(*arguments, seed)
     except (FloatingPointError, UnsupportedError) as error:
         logging.error("%s: %s", name, error)
         return {"status": "failed", "reason": str(error)}
@@ -98,7 +100,7 @@ def measure(name, arguments, seed):
         result.trace.estimate,
         result.trace.stderr,
     )
-    return {"status": "completed", "reason": None, **result.to_dict(), "settings": settings}
+    return {"status": "completed", "reason": None, **result.to_dict(), "settings": asdict(used)}
 
 
 if "snakemake" in globals():

@@ -45,7 +45,7 @@ def main(snakemake):
         for row in zip(made.model, made.history, made.logits, made.run, strict=True)
     ]
     try:
-        if specs[0].training["stacked"]:
+        if specs[0].training.stacked:
             try:
                 train_group(specs, data, files, snakemake, terminated.is_set)
                 return
@@ -131,7 +131,7 @@ def traces_along(following, spec, data):
     if following is None:
         return None
     traces = resolve(following)
-    samples = spec.training["trace_samples"]
+    samples = spec.training.trace_samples
     chosen = tensors.subset(data.splits["train"], samples, "training.trace_samples").split
     loss = build_loss(spec.objective)
     return lambda spec, model, epoch: traces(

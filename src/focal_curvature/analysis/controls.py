@@ -14,9 +14,11 @@ from focal_curvature.calibration.binning import expected_calibration_error, nois
 from focal_curvature.calibration.posterior import log_psi
 from focal_curvature.calibration.probabilities import log_softmax
 from focal_curvature.calibration.temperature import fit_temperature
+from focal_curvature.curvature import Settings
 from focal_curvature.curvature.memory import estimate_within_memory
 from focal_curvature.curvature.rescaling import Tempered, pairs, rescaled
 from focal_curvature.data.tensors import Split
+from focal_curvature.settings.estimate import Estimate
 from focal_curvature.training.evaluation import logits_of
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ def interventions(
     *,
     gamma: float,
     factors: Sequence[float],
-    settings: Mapping[str, Any],
+    settings: Estimate,
     bins: int,
     seed: int,
 ) -> list[Row]:
@@ -52,7 +54,7 @@ def interventions(
         Focusing parameter that Psi undoes; 0 has nothing to undo.
     factors : sequence of float
         Of Dinh's rescaling of the first pair of layers that allows it.
-    settings : mapping
+    settings : Estimate
         Of the curvature; the engine estimates, whatever they say.
     bins, seed : int
         Of the calibration error; of all that is random.
@@ -69,12 +71,12 @@ def interventions(
         whose Hessian is not finite has that as its ``reason``, in place of the curvature. Psi
         leaves a posterior but no network, and so has no curvature.
     """
-    settings = {**settings, "estimator": "engine"}
+    engine = Settings.of(settings, estimator="engine")
 
     def curvature(network: nn.Module, loss: nn.Module) -> Row:
         try:
             found, _ = estimate_within_memory(
-                network, loss, sample.images, sample.labels, settings, seed
+                network, loss, sample.images, sample.labels, engine, seed
             )
         except FloatingPointError as error:
             logger.error("%s", error)

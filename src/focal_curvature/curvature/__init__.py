@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -47,7 +46,7 @@ def estimate(
     loss: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    settings: Mapping[str, Any],
+    settings: Settings,
     seed: int,
 ) -> CurvatureResult:
     """Curvature of the mean loss over a fixed sample set.
@@ -65,14 +64,14 @@ def estimate(
     inputs, labels
         (N, C, H, W) floating and (N,) int64; their device is where the work is done.
     settings
-        Plain mapping of `Settings` fields; what is left out has its default.
+        How to estimate.
     seed
         Of the probes.
 
     Raises
     ------
     ValueError
-        For settings out of range, unknown keys, or a device that the estimator can't use.
+        For a device that the estimator can't use.
     UnsupportedError
         A ValueError: the curvature cannot be computed; one line says why, and in which layer.
     FloatingPointError
@@ -80,17 +79,16 @@ def estimate(
     KernelError
         If a convolution's gradient is wrong on this machine, or the gradient's is.
     """
-    checked = Settings.of(settings)
     # Imported here so that the engine does not need PyHessian.
     from . import engine
 
-    problem = engine.problem_of(model, loss, inputs, labels, checked)
-    if checked.estimator == "engine":
-        return engine.estimate_of(problem, checked, seed)
+    problem = engine.problem_of(model, loss, inputs, labels, settings)
+    if settings.estimator == "engine":
+        return engine.estimate_of(problem, settings, seed)
     from .pyhessian_adapter import estimate_of
 
-    result = estimate_of(problem, checked, seed)
-    return engine.with_gauss_newton(result, problem, checked)
+    result = estimate_of(problem, settings, seed)
+    return engine.with_gauss_newton(result, problem, settings)
 
 
 class _Called(ModuleType):

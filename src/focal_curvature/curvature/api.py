@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from .density import Density, density
 from .operators import Operator
 from .problem import Loss, Problem
 from .results import CurvatureResult, Eigenvalue, Scalar
-from .settings import DTYPES, Settings
+from .settings import Settings
 
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     "cross_entropy": nn.CrossEntropyLoss,
@@ -121,7 +121,7 @@ def measure(
     max_iterations: int = 100,
     relative_error: float = 1e-2,
     probes: int = 50,
-    dtype: str = "float32",
+    dtype: Literal["float32", "float64"] = "float32",
     device: torch.device | str | None = None,
     batch: int = 128,
     chunk: int = 1024,
@@ -189,8 +189,6 @@ def measure(
     MemoryError
         If memory does not suffice for a single sample at a time.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: {dtype!r} is none of {', '.join(DTYPES)}")
     from .memory import within_memory  # which needs this package
 
     settings = Settings(

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from focal_curvature.settings.estimate import Estimate
+
 from . import engine
 from .density import density
 from .lanczos import lanczos
@@ -32,7 +34,7 @@ def look(
     losses: Mapping[str, nn.Module],
     inputs: Tensor,
     labels: Tensor,
-    settings: Mapping[str, Any],
+    settings: Estimate,
     seed: int,
     *,
     probes: int,
@@ -66,11 +68,10 @@ def look(
     """
 
     def attempt(chunk: int) -> dict[str, Rows]:
-        used = {**settings, "chunk": chunk}
-        checked = Settings.of(used)
+        used = Settings.of(settings, chunk=chunk)
         try:
             made = {
-                loss: Problem.of(model, loss, (inputs, labels), batch=checked.batch, chunk=chunk)
+                loss: Problem.of(model, loss, (inputs, labels), batch=used.batch, chunk=chunk)
                 for loss in dict.fromkeys(losses.values())
             }
         except UnsupportedError as error:
@@ -84,7 +85,7 @@ def look(
         lines, plane = surroundings(
             {name: made[loss] for name, loss in losses.items()},
             seed,
-            tolerance=checked.tolerance,
+            tolerance=used.tolerance,
             reach=reach,
             resolution=resolution,
             surface=surface,
@@ -98,8 +99,7 @@ def look(
             "estimators": [compare(model, first, inputs, labels, used, seed)],
         }
 
-    chunk = Settings.of(settings).chunk
-    return within_memory(attempt, chunk, len(inputs), inputs.device)[0]
+    return within_memory(attempt, settings.chunk, len(inputs), inputs.device)[0]
 
 
 def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
@@ -211,7 +211,7 @@ def compare(
     loss: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    settings: Mapping[str, Any],
+    settings: Settings,
     seed: int,
 ) -> dict[str, Any]:
     """Hold the engine against PyHessian on one problem, one after the other in this process.
@@ -233,7 +233,7 @@ def compare(
         started = time.perf_counter()
         numbers = [math.nan] * 4
         try:
-            found = run(model, loss, inputs, labels, Settings.of(settings), seed)
+            found = run(model, loss, inputs, labels, settings, seed)
             eigenvalue, trace = found.top_eigenvalue, found.trace
             numbers = [eigenvalue.estimate, eigenvalue.residual, trace.estimate, trace.stderr]
         except (FloatingPointError, UnsupportedError) as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -76,9 +77,9 @@ def estimate_within_memory(
     loss: nn.Module,
     inputs: Tensor,
     labels: Tensor,
-    settings: Mapping[str, Any],
+    settings: Settings,
     seed: int,
-) -> tuple[CurvatureResult, dict[str, Any]]:
+) -> tuple[CurvatureResult, Settings]:
     """Estimate as `focal_curvature.curvature.estimate` does, in half the chunk when memory ends.
 
     The chunk bounds memory; the sums it cuts are the same up to rounding, and so is the result.
@@ -86,7 +87,7 @@ def estimate_within_memory(
     Returns
     -------
     result : CurvatureResult
-    settings : dict
+    settings : Settings
         Those given, with the chunk that was used.
 
     Raises
@@ -95,9 +96,9 @@ def estimate_within_memory(
         If memory does not suffice for a single sample at a time.
     """
     result, chunk = within_memory(
-        lambda chunk: estimate(model, loss, inputs, labels, {**settings, "chunk": chunk}, seed),
-        Settings.of(settings).chunk,
+        lambda chunk: estimate(model, loss, inputs, labels, replace(settings, chunk=chunk), seed),
+        settings.chunk,
         len(inputs),
         inputs.device,
     )
-    return result, {**settings, "chunk": chunk}
+    return result, replace(settings, chunk=chunk)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from focal_curvature.settings.estimate import Estimate
+
 from .memory import estimate_within_memory, within_memory
 from .operators import Operator
 from .prepare import UnsupportedError
@@ -76,7 +78,7 @@ def sharpness(
     losses: Mapping[str, nn.Module],
     inputs: Tensor,
     labels: Tensor,
-    settings: Mapping[str, Any],
+    settings: Estimate,
     seed: int,
 ) -> dict[str, float]:
     """Return top eigenvalues and traces under several losses at the same weights.
@@ -100,7 +102,7 @@ def sharpness(
     MemoryError
         As `focal_curvature.curvature.memory.estimate_within_memory`.
     """
-    wanted = {**settings, "estimator": "engine", "matrices": ("hessian", "gauss_newton")}
+    wanted = Settings.of(settings, estimator="engine", matrices=("hessian", "gauss_newton"))
     known: dict[nn.Module, list[float]] = {}
     row = {}
     for name, loss in losses.items():

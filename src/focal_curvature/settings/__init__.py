@@ -86,6 +86,20 @@ def _of_type(annotation: Any) -> dict[str, Any]:
     return {"type": _TYPES[annotation]}
 
 
+def require_allowed(settings: Any) -> None:
+    """Raise ValueError for the first of a dataclass's settings with a value that is not allowed."""
+    hints = get_type_hints(type(settings))
+    for each in fields(settings):
+        value, limits = getattr(settings, each.name), each.metadata.get("limits", {})
+        hint = hints[each.name]
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise ValueError(f"{each.name}: {value!r} is none of {', '.join(get_args(hint))}")
+        if "minimum" in limits and value < limits["minimum"]:
+            raise ValueError(f"{each.name}: {value!r} is below {limits['minimum']}")
+        if "exclusiveMinimum" in limits and not value > limits["exclusiveMinimum"]:
+            raise ValueError(f"{each.name}: {value!r} is not above {limits['exclusiveMinimum']}")
+
+
 def read(settings: Callable[..., T], mapping: Mapping[str, Any]) -> T:
     """Build settings from a checked mapping; whole numbers are accepted for fractions."""
     hints = get_type_hints(settings)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from focal_curvature.settings import option
 
@@ -116,11 +116,3 @@ class Training:
         "are",
         minimum=1,
     )
-
-    def __getitem__(self, key: str) -> Any:
-        """Return a setting by its name."""
-        return getattr(self, key)
-
-    def __or__(self, other: dict[str, Any]) -> Training:
-        """Return a copy with other values."""
-        return Training(**(asdict(self) | other))

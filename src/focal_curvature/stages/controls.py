@@ -64,7 +64,7 @@ def measure(work: Work, settings: Controls) -> Mapping[str, Rows]:
             work.data.splits,
             gamma=spec.objective.gamma,
             factors=settings.factors,
-            settings=work.curvature.estimate,
+            settings=work.curvature,
             bins=work.bins,
             seed=derive_seed("controls", spec.model, spec.seed),
         )

@@ -80,7 +80,7 @@ def measure(work: Work, settings: Geometry) -> Mapping[str, Rows]:
             run.losses(),
             sample.images,
             sample.labels,
-            work.curvature.estimate,
+            work.curvature,
             derive_seed("geometry", spec.model, spec.seed),
             probes=settings.probes,
             steps=settings.steps,

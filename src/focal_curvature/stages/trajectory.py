@@ -68,7 +68,7 @@ class Trajectory(StageSettings):
     def problems(self, runs: Sequence[RunSpec]) -> Iterator[str]:
         """Say also which epochs are beyond the end of training."""
         yield from super().problems(runs)
-        lengths = {run.model: run.training["epochs"] for run in self.select(runs)}
+        lengths = {run.model: run.training.epochs for run in self.select(runs)}
         for model, epochs in lengths.items():
             if isinstance(epochs, int) and max(self.epochs) > epochs:
                 yield (
@@ -118,11 +118,10 @@ def _trained_again(
             return {}
         logging.info("%s: curvature after epoch %d", spec.folder, epoch)
         seed = derive_seed("trajectory", spec.model, spec.seed, epoch)
-        estimate = work.curvature.estimate
-        return sharpness(model, losses, sample.images, sample.labels, estimate, seed)
+        return sharpness(model, losses, sample.images, sample.labels, work.curvature, seed)
 
     # Evaluating more often changes no weight.
-    every = replace(run.spec, training=run.spec.training | {"evaluate_every": 1})
+    every = replace(run.spec, training=replace(run.spec.training, evaluate_every=1))
     specs = [replace(every, seed=seed) for seed in run.record["trained_together"]]
     outcomes = train(specs, work.data, bins=work.bins, measure=along)
     return {spec.folder: outcome for spec, outcome in zip(specs, outcomes, strict=True)}

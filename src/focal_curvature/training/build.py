@@ -88,8 +88,8 @@ def build_forward(
         call, if this machine cannot compile.
     """
     settings = spec.training
-    mixed = settings["precision"] == "bfloat16"
-    if not mixed and not settings["compile"]:
+    mixed = settings.precision == "bfloat16"
+    if not mixed and not settings.compile:
         return networks
     if spec.objective.regulariser:
         raise ValueError(
@@ -97,7 +97,7 @@ def build_forward(
             "and training.compile: false"
         )
     model = networks.model
-    if settings["compile"]:
+    if settings.compile:
         # Tells the compiler too, which `deterministic` does not.
         torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
         # Not for dynamic shapes: an epoch has two sizes of batches at most, compiled for each.
@@ -107,7 +107,7 @@ def build_forward(
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             return networks(images, model).to(images.dtype)
 
-    return _advise_not_to_compile(forward) if settings["compile"] else forward
+    return _advise_not_to_compile(forward) if settings.compile else forward
 
 
 def _vector_bits() -> int:

@@ -130,11 +130,11 @@ def train(
     if checkpoint and (saved := load_checkpoint(checkpoint, fingerprint)):
         training.resume(saved)
     last_saved = last_logged = time.monotonic()
-    for epoch in range(training.outcomes[0].resumed_from, settings["epochs"]):
+    for epoch in range(training.outcomes[0].resumed_from, settings.epochs):
         done = epoch + 1
-        last = done == settings["epochs"]
+        last = done == settings.epochs
         training.train_epoch(epoch)
-        if last or done % settings["evaluate_every"] == 0:
+        if last or done % settings.evaluate_every == 0:
             training.evaluate(done)
         if not training.alive():
             break
@@ -142,7 +142,7 @@ def train(
         if last or now - last_logged > LOG_SECONDS:
             last_logged = now
             for run in training.alive():
-                words = brief(done, training.outcomes[run].history, settings)
+                words = brief(done, training.outcomes[run].history, settings.epochs)
                 logger.info("%s: %s", specs[run].folder, words)
         stopping = not last and stop()
         if checkpoint and not last and (stopping or now - last_saved > checkpoint_seconds):
@@ -150,7 +150,7 @@ def train(
             save_weights(checkpoint, training.state(done) | {"fingerprint": fingerprint})
         if stopping:
             raise StoppedError(
-                f"{training.name}: stopped after epoch {done} of {settings['epochs']}: "
+                f"{training.name}: stopped after epoch {done} of {settings.epochs}: "
                 "the same command goes on from there"
             )
     return training.finish()
@@ -172,7 +172,7 @@ class Training:
         self.specs, self.tensors, self.bins, self.measure = specs, tensors, bins, measure
         first = specs[0]
         self.settings = first.training
-        self.name = first.folder if len(specs) == 1 else first.folder.rpartition("/")[0]
+        self.name = first.folder if len(specs) == 1 else first.cell
         images = tensors.splits["train"].images
         self.device = images.device
         models = [build_model(spec, tensors, self.device) for spec in specs]
@@ -225,7 +225,7 @@ class Training:
     def train_epoch(self, epoch: int) -> None:
         """Take the steps of an epoch; a run that ends in anything not finite has diverged."""
         settings, data = self.settings, self.tensors.splits["train"]
-        size, count = self.networks.size, settings["batch_size"]
+        size, count = self.networks.size, settings.batch_size
         seeds = [derive_seed("epoch", spec.seed, epoch) for spec in self.specs]
         # Everything random in an epoch follows from the seed and its number: a resumed run and an
         # undisturbed one draw the same, and so do all objectives and whatever runs are beside it.
@@ -248,14 +248,14 @@ class Training:
             # Nearly equal batches: batch norm fails on a last batch of one.
             for step, batch in enumerate(order.to(self.device).tensor_split(steps)):
                 images = [
-                    augment(data.images[mine], settings["augmentation"], draws, self.tensors.black)
+                    augment(data.images[mine], settings.augmentation, draws, self.tensors.black)
                     for mine, draws in zip(batch.T, generators, strict=True)
                 ]
                 shown = torch.stack(images, dim=1) if several else images[0][:, None]
                 at = epoch * steps + step
                 reports.append(self._step(shown, data.labels[batch.T], probes, at))
-                if settings["clip_norm"] is not None:
-                    _clip(self.networks, settings["clip_norm"])
+                if settings.clip_norm is not None:
+                    _clip(self.networks, settings.clip_norm)
                 self.optimizer.step(learning_rate(settings, epoch, step, steps))
         self.reports = {key: torch.stack([r[key] for r in reports], dim=1) for key in reports[0]}
         # Checked once an epoch: a look at every step would make a GPU wait for it.
@@ -265,7 +265,7 @@ class Training:
         self, images: Tensor, labels: Tensor, probes: Sequence[torch.Generator], step: int
     ) -> dict[str, Tensor]:
         """Leave the gradient of a step in the parameters; return the losses and reports, (S,)."""
-        reduction = self.settings["reduction"]
+        reduction = self.settings.reduction
         self.optimizer.zero_grad()
         if self.regulariser:
             rest = (self.loss, images, labels, reduction, probes, step)
@@ -346,7 +346,7 @@ class Training:
         splits = self.tensors.splits
         for name in splits:
             if self.alive() and name not in self.logits:
-                self._look_at(name, self.settings["epochs"])
+                self._look_at(name, self.settings.epochs)
         empty = np.empty((0, self.tensors.classes), np.float32)
         for run, outcome in enumerate(self.outcomes):
             if outcome.reason:
@@ -370,9 +370,9 @@ def _clip(networks: Stack, most: float) -> None:
         parameter.grad = networks.scaled(parameter.grad, factors)
 
 
-def brief(done: int, history: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> str:
+def brief(done: int, history: Sequence[Mapping[str, Any]], epochs: int) -> str:
     """Word how far training is, and its history's last row, which may be of an earlier epoch."""
-    text = f"epoch {done} of {settings['epochs']}"
+    text = f"epoch {done} of {epochs}"
     if not history:
         return text
     row = history[-1]

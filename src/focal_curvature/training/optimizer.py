@@ -7,13 +7,14 @@ functions behind them do not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
+
+from focal_curvature.settings.training import Training
 
 
 class Optimizer:
@@ -23,12 +24,11 @@ class Optimizer:
     ----------
     parameters : iterable of Tensor
         Leaves; one without a gradient is left alone.
-    settings : mapping
-        ``optimizer``: sgd, adam or adamw; ``weight_decay``; for sgd ``momentum`` and ``nesterov``,
-        else ``beta1``, ``beta2`` and ``epsilon``.
+    settings : Training
+        Which one, and its own settings.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], settings: Mapping[str, Any]) -> None:
+    def __init__(self, parameters: Iterable[Tensor], settings: Training) -> None:
         self.parameters = list(parameters)
         self.settings = settings
         self.moments: list[list[Tensor] | None] = [None] * len(self.parameters)
@@ -44,8 +44,8 @@ class Optimizer:
         used = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
         parameters = [self.parameters[i] for i in used]
         gradients = [_laid_out(parameter) for parameter in parameters]
-        decay = self.settings["weight_decay"]
-        if self.settings["optimizer"] == "sgd":
+        decay = self.settings.weight_decay
+        if self.settings.optimizer == "sgd":
             momenta = [(self.moments[i] or [None])[0] for i in used]
             sgd(
                 parameters,
@@ -56,8 +56,8 @@ class Optimizer:
                 dampening=0,
                 maximize=False,
                 weight_decay=decay,
-                momentum=self.settings["momentum"],
-                nesterov=self.settings["nesterov"],
+                momentum=self.settings.momentum,
+                nesterov=self.settings.nesterov,
             )
             for i, momentum in zip(used, momenta, strict=True):
                 self.moments[i] = None if momentum is None else [momentum]
@@ -67,7 +67,7 @@ class Optimizer:
                 count = torch.zeros((), device=p.device)
                 self.moments[i] = [torch.zeros_like(p), torch.zeros_like(p), count]
         first, second, counts = ([self.moments[i][k] for i in used] for k in range(3))
-        (adam if self.settings["optimizer"] == "adam" else adamw)(
+        (adam if self.settings.optimizer == "adam" else adamw)(
             parameters,
             gradients,
             first,
@@ -79,9 +79,9 @@ class Optimizer:
             maximize=False,
             lr=learning_rate,
             weight_decay=decay,
-            beta1=self.settings["beta1"],
-            beta2=self.settings["beta2"],
-            eps=self.settings["epsilon"],
+            beta1=self.settings.beta1,
+            beta2=self.settings.beta2,
+            eps=self.settings.epsilon,
         )
 
     def state_dict(self) -> dict[str, list[list[Tensor] | None]]:

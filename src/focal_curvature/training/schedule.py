@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+
+from focal_curvature.settings.training import Training
 
 
-def learning_rate(settings: Mapping[str, Any], epoch: int, step: int, steps: int) -> float:
+def learning_rate(settings: Training, epoch: int, step: int, steps: int) -> float:
     """Return the learning rate of a step.
 
     Parameters
     ----------
-    settings : mapping
-        ``learning_rate``, ``schedule``, ``epochs``, and for ``step`` also ``milestones`` and
-        ``factor``.
+    settings : Training
+        Its schedule.
     epoch, step : int
         From 0; the step within the epoch.
     steps : int
         Steps per epoch.
     """
-    peak = settings["learning_rate"]
-    match settings["schedule"]:
+    peak = settings.learning_rate
+    match settings.schedule:
         case "cosine":  # Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts
-            done = (epoch * steps + step) / (settings["epochs"] * steps)
+            done = (epoch * steps + step) / (settings.epochs * steps)
             return peak * 0.5 * (1 + math.cos(math.pi * done))
         case "step":
-            return peak * settings["factor"] ** sum(epoch >= m for m in settings["milestones"])
+            return peak * settings.factor ** sum(epoch >= m for m in settings.milestones)
         case _:
             return peak

@@ -7,6 +7,7 @@ from torch import nn
 
 from focal_curvature.analysis.controls import interventions
 from focal_curvature.calibration import score
+from focal_curvature.curvature import Settings
 from focal_curvature.losses.focal import focal
 
 
@@ -18,7 +19,7 @@ def measure(model, data, gamma):
         data.splits,
         gamma=gamma,
         factors=[0.5, 4],
-        settings={"estimator": "pyhessian", "tolerance": 0.5},
+        settings=Settings(estimator="pyhessian", tolerance=0.5),
         bins=10,
         seed=0,
     )

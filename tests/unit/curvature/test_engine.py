@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import curvlinops
 import mpmath
@@ -23,7 +24,7 @@ from hypothesis import given, settings, strategies
 from torch import nn
 from torch.nn import functional
 
-from focal_curvature.curvature import UnsupportedError, estimate
+from focal_curvature.curvature import Settings, UnsupportedError, estimate
 from focal_curvature.curvature.density import density
 from focal_curvature.curvature.lanczos import lanczos
 from focal_curvature.curvature.landscape import losses_along, random_direction
@@ -35,7 +36,7 @@ from focal_curvature.losses.focal import focal
 from focal_curvature.models.small_cnn import small_cnn
 from focal_curvature.models.small_resnet import small_resnet
 
-ENGINE = {"estimator": "engine", "dtype": "float64"}
+ENGINE = Settings(estimator="engine", dtype="float64")
 NOTHING = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.int64))
 
 
@@ -205,7 +206,7 @@ def test_a_non_finite_product_names_its_layer():
             Naive(),
             p.samples.inputs,
             p.samples.targets,
-            {"estimator": "engine", "check": False},
+            Settings(estimator="engine", check=False),
             0,
         )
 
@@ -274,7 +275,7 @@ def test_the_stated_standard_error_covers_the_truth():
     truth = exact_hessian(tiny_net(), focal(2), x, y).trace().item()
     inside = 0
     for seed in range(40):
-        t = estimate(net, focal(2), x, y, ENGINE | {"probes": 40, "max_iterations": 1}, seed).trace
+        t = estimate(net, focal(2), x, y, replace(ENGINE, probes=40, max_iterations=1), seed).trace
         assert t.method == "importance sampling"
         inside += abs(t.estimate - truth) < 2 * t.stderr
     assert 33 <= inside <= 40  # 95% of 40 is 38; fewer than 33 has a chance below 1%
@@ -292,9 +293,9 @@ def test_stopping_at_a_requested_error_leaves_the_stated_one_honest():
 
 
 def test_a_trace_says_whether_the_requested_error_was_met():
-    asked = ENGINE | {"relative_error": 1e-3, "max_iterations": 1}
+    asked = replace(ENGINE, relative_error=1e-3, max_iterations=1)
     few, many = (
-        estimate(tiny_net(), focal(2), *samples(), asked | more, seed=0).trace
+        estimate(tiny_net(), focal(2), *samples(), replace(asked, **more), seed=0).trace
         for more in ({"probes": 8}, {"probes": 8, "relative_error": 10})
     )
     assert few.converged is False
@@ -306,7 +307,7 @@ def test_layer_traces_of_a_smooth_network_are_those_of_the_exact_blocks():
     diagonal = exact_hessian(tiny_net(), focal(2), *samples()).diagonal()
     sizes = [p.numel() for p in tiny_net().parameters()]
     want = [part.sum().item() for part in diagonal.split(sizes)]
-    asked = ENGINE | {"probes": 100, "relative_error": 1e-9, "max_iterations": 1}
+    asked = replace(ENGINE, probes=100, relative_error=1e-9, max_iterations=1)
     got = estimate(tiny_net(), focal(2), *samples(), asked, seed=0).layer_traces
     for trace, exact in zip(got.values(), want, strict=True):
         assert abs(trace.estimate - exact) < 3.5 * trace.stderr + 1e-12 * abs(exact)
@@ -354,7 +355,7 @@ def test_adaptive_sampling_stops_at_the_requested_error_or_the_budget():
 
 
 def test_top_eigenvalues_with_honest_residuals():
-    settings = ENGINE | {"top": 3, "tolerance": 1e-8, "matrices": ["gauss_newton", "residual"]}
+    settings = replace(ENGINE, top=3, tolerance=1e-8, matrices=("gauss_newton", "residual"))
     got = estimate(tiny_net(), focal(2), *samples(), settings, seed=0)
     p = problem()
     for matrix in PRODUCTS:
@@ -370,7 +371,7 @@ def test_top_eigenvalues_with_honest_residuals():
 )
 def test_indefinite_negative_and_rank_deficient_quadratics(spectrum):
     net = Quadratic(with_spectrum(*spectrum))
-    got = estimate(net, FirstLogit(), *NOTHING, ENGINE | {"tolerance": 1e-9}, seed=0)
+    got = estimate(net, FirstLogit(), *NOTHING, replace(ENGINE, tolerance=1e-9), seed=0)
     assert got.top_eigenvalue.estimate == pytest.approx(max(spectrum), rel=1e-5)
     assert got.largest_magnitude == pytest.approx(max(spectrum, key=abs), rel=1e-5)
     assert abs(got.trace.estimate - sum(spectrum)) <= 3 * got.trace.stderr + 1e-6 * max(spectrum)
@@ -393,7 +394,7 @@ def test_a_zero_hessian_is_zero():
 
 def test_an_exhausted_budget_is_said():
     net = Quadratic(with_spectrum(*np.linspace(1, 2, 30)))
-    got = estimate(net, FirstLogit(), *NOTHING, ENGINE | {"max_iterations": 2}, seed=0)
+    got = estimate(net, FirstLogit(), *NOTHING, replace(ENGINE, max_iterations=2), seed=0)
     assert not got.top_eigenvalue.converged
     assert got.top_eigenvalue.products == 2
 
@@ -404,7 +405,7 @@ def test_saturated_logits_stay_finite(gamma, margin):
     x, y = torch.eye(5).reshape(5, 1, 1, 5), torch.tensor([0, 1, 2, 3, 0])
     net = nn.Sequential(nn.Flatten(), nn.Linear(5, 5, bias=False))
     net[1].weight.data = margin * torch.eye(5)
-    got = estimate(net, focal(gamma), x, y, {"estimator": "engine"}, seed=0)
+    got = estimate(net, focal(gamma), x, y, Settings(estimator="engine"), seed=0)
     assert math.isfinite(got.trace.estimate)
     assert math.isfinite(got.top_eigenvalue.estimate)
 
@@ -448,7 +449,7 @@ def test_saturated_logits_have_the_exact_trace(gamma, margin, labels):
     want = np.mean([logit_trace(r, k, gamma) for r, k in zip(rows, labels, strict=True)])
     lost = 1e-20 if margin == 60 else 1e-36  # the latter underflows in float32
     for dtype, error in (("float32", 1e-4), ("float64", 1e-6)):
-        settings = {"estimator": "engine", "dtype": dtype}
+        settings = Settings(estimator="engine", dtype=dtype)
         got = estimate(net, focal(gamma), x, y, settings, seed=0).trace
         assert got.estimate == pytest.approx(want, rel=error, abs=lost), dtype
 
@@ -483,7 +484,7 @@ def test_scaling_the_loss_scales_the_spectrum(factor, seed):
 def test_the_order_and_batching_of_samples_change_nothing(order, batch):
     net, (x, y) = relu_net(), samples()
     one = estimate(net, focal(1), x, y, ENGINE, seed=0)
-    other = estimate(net, focal(1), x[order], y[order], ENGINE | {"batch": batch}, seed=0)
+    other = estimate(net, focal(1), x[order], y[order], replace(ENGINE, batch=batch), seed=0)
     assert other.trace.estimate == pytest.approx(one.trace.estimate, rel=1e-10)
     assert other.top_eigenvalue.estimate == pytest.approx(one.top_eigenvalue.estimate, rel=1e-10)
 
@@ -504,7 +505,7 @@ def test_the_caller_is_left_alone_and_the_same_seed_gives_the_same_bits():
     net, (x, y) = tiny_net().train(), samples()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     state = torch.random.get_rng_state()
-    settings = {"estimator": "engine", "frobenius": True, "batch": 7}
+    settings = Settings(estimator="engine", frobenius=True, batch=7)
     assert estimate(net, focal(1), x, y, settings, 3) == estimate(net, focal(1), x, y, settings, 3)
     assert torch.equal(state, torch.random.get_rng_state())
     assert all(m.training for m in net.modules())
@@ -554,8 +555,8 @@ def test_a_random_direction_has_the_filters_own_lengths():
 
 def test_agrees_with_pyhessian():
     net, (x, y) = relu_net(), samples()
-    ours = estimate(net, focal(1), x, y, {"estimator": "engine"}, seed=0)
-    theirs = estimate(net, focal(1), x, y, {"probes": 400, "max_iterations": 400}, seed=0)
+    ours = estimate(net, focal(1), x, y, Settings(estimator="engine"), seed=0)
+    theirs = estimate(net, focal(1), x, y, Settings(probes=400, max_iterations=400), seed=0)
     assert abs(ours.trace.estimate - theirs.trace.estimate) < 3 * theirs.trace.stderr
     assert ours.top_eigenvalue.estimate == pytest.approx(theirs.top_eigenvalue.estimate, rel=1e-3)
 
@@ -591,7 +592,7 @@ def test_agrees_with_curvlinops(gamma, matrix, peer):
 
 
 def test_the_result_is_json():
-    settings = ENGINE | {"matrices": ["residual"], "frobenius": True}
+    settings = replace(ENGINE, matrices=("residual",), frobenius=True)
     got = estimate(tiny_net(), focal(1), *samples(), settings, seed=0).to_dict()
     assert json.loads(json.dumps(got, allow_nan=False)) == got
     assert got["estimator"] == "engine"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from focal_curvature.curvature import geometry
+from focal_curvature.curvature import Settings, geometry
 from focal_curvature.curvature.problem import Problem
 from focal_curvature.losses.focal import focal
 
@@ -83,9 +83,8 @@ def test_lines_meet_at_the_weights_and_bend_as_the_hessian_says(problems):
 
 
 def test_both_estimators_agree_with_the_exact_hessian(net, samples, problems):
-    row = geometry.compare(
-        net, focal(2), *samples, {"probes": 200, "tolerance": 1e-3, "dtype": "float64"}, seed=0
-    )
+    how = Settings(probes=200, tolerance=1e-3, dtype="float64")
+    row = geometry.compare(net, focal(2), *samples, how, seed=0)
     hessian = exact_hessian(problems["objective"])
     top, trace = torch.linalg.eigvalsh(hessian)[-1].item(), hessian.trace().item()
     for name in ("pyhessian", "engine"):
@@ -110,7 +109,7 @@ def test_a_hessian_that_is_not_finite_leaves_what_needs_none(caplog):
     )
     assert {row["direction"] for row in lines} == {"random"}
     assert len(plane) == 9
-    row = geometry.compare(net, focal(0), *samples, {"probes": 2}, seed=0)
+    row = geometry.compare(net, focal(0), *samples, Settings(probes=2), seed=0)
     assert np.isnan([row["pyhessian_trace"], row["engine_top_eigenvalue"]]).all()
     assert np.isnan(row["trace_difference_in_stderr"])
     assert row["engine_seconds"] > 0

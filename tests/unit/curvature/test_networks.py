@@ -257,7 +257,7 @@ def test_a_weight_that_is_read_elsewhere_is_not_a_dense_layers_alone(how):
 def test_pyhessian_takes_them_too(name):
     net, loss, data = member(name)
     exact = exact_hessian(member(name)[0], loss, *data, numerical=True)
-    got = estimate(net, loss, *data, {"probes": 60, "max_iterations": 300, "tolerance": 1e-3}, 0)
+    got = estimate(net, loss, *data, Settings(probes=60, max_iterations=300, tolerance=1e-3), 0)
     top = torch.linalg.eigvalsh(exact)[-1].item()
     assert got.top_eigenvalue.estimate == pytest.approx(top, rel=1e-3)
     assert abs(got.trace.estimate - exact.trace().item()) < 4 * got.trace.stderr
@@ -430,7 +430,7 @@ def flat(*middle):
 def test_structure_that_is_supposed_is_checked_and_the_layer_named(net, message, estimator):
     torch.manual_seed(0)
     with pytest.raises(UnsupportedError, match=message) as error:
-        estimate(net(), focal(1), *images(), {"estimator": estimator}, 0)
+        estimate(net(), focal(1), *images(), Settings(estimator=estimator), 0)
     assert "\n" not in str(error.value)
 
 
@@ -438,7 +438,7 @@ def test_an_unsymmetric_product_is_noticed():
     torch.manual_seed(0)
     net = flat(nn.Linear(16, 5), PartlyUnseen())
     with pytest.raises(UnsupportedError, match="not symmetric"):
-        estimate(net, focal(1), *images(), {"estimator": "engine"}, 0)
+        estimate(net, focal(1), *images(), Settings(estimator="engine"), 0)
 
 
 def test_a_shuffling_loader_is_noticed():
@@ -480,8 +480,9 @@ class PlusLast(nn.Module):
 def test_unused_linear_and_frozen_parameters_have_zero_rows(estimator, chunk):
     torch.manual_seed(0)
     net = Unused()
-    asked = {"estimator": estimator, "probes": 60, "max_iterations": 200, "chunk": chunk,
-             "tolerance": 1e-4}  # fmt: skip
+    asked = Settings(
+        estimator=estimator, probes=60, max_iterations=200, chunk=chunk, tolerance=1e-4
+    )
     got = estimate(net, PlusLast(), *images(), asked, 0)
     assert got.parameters == sum(p.numel() for p in net.parameters() if p.requires_grad)
     wanted = [name for name, p in net.named_parameters() if p.requires_grad]
@@ -579,14 +580,14 @@ def test_what_cannot_be_traced_is_differentiated_backwards_twice(make, caplog):
 def test_a_function_without_a_second_derivative_is_refused_in_a_line(estimator):
     with pytest.raises(UnsupportedError, match=r"not symmetric|differentiated twice") as error:
         estimate(flat(nn.Linear(16, 5), Apply(Once)), focal(1), *images(),
-                 {"estimator": estimator}, 0)  # fmt: skip
+                 Settings(estimator=estimator), 0)  # fmt: skip
     assert "\n" not in str(error.value)
 
 
 def test_an_optional_pass_that_fails_leaves_pyhessians_answer(caplog):
     torch.manual_seed(0)
     net = Recurrent(nn.LSTM)
-    got = estimate(net, focal(1), *images(), {"probes": 3, "max_iterations": 3}, 0)
+    got = estimate(net, focal(1), *images(), Settings(probes=3, max_iterations=3), 0)
     assert got.trace.estimate
     assert got.gauss_newton is got.adaptive_sharpness is got.resolved is None
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
@@ -603,7 +604,7 @@ def numbers(got):
     "mode", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu")]
 )
 def test_the_callers_modes_change_nothing(mode, estimator):
-    asked = {"estimator": estimator, "probes": 5, "max_iterations": 5}
+    asked = Settings(estimator=estimator, probes=5, max_iterations=5)
 
     def run():
         torch.manual_seed(0)
@@ -619,7 +620,7 @@ def test_the_callers_modes_change_nothing(mode, estimator):
 @pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
 def test_wrappers_are_taken_off(wrap, estimator):
     torch.manual_seed(0)
-    net, asked = flat(nn.Linear(16, 5), nn.Tanh()), {"estimator": estimator, "probes": 5}
+    net, asked = flat(nn.Linear(16, 5), nn.Tanh()), Settings(estimator=estimator, probes=5)
     one, other = (estimate(m, focal(1), *images(), asked, 0) for m in (net, wrap(net)))
     assert numbers(one) == numbers(other)
 
@@ -637,12 +638,12 @@ class Tuple(nn.Module):
 def test_models_that_return_more_than_logits():
     torch.manual_seed(0)
     net = Tuple("mapping")
-    plain = estimate(net.net, focal(1), *images(), {"estimator": "engine"}, 0)
-    found = estimate(net, focal(1), *images(), {"estimator": "engine"}, 0)
+    plain = estimate(net.net, focal(1), *images(), Settings(estimator="engine"), 0)
+    found = estimate(net, focal(1), *images(), Settings(estimator="engine"), 0)
     assert found.trace == plain.trace
     net.kind = "tuple"
     with pytest.raises(UnsupportedError, match=r"the loss cannot take outputs .*and targets"):
-        estimate(net, focal(1), *images(), {"estimator": "engine"}, 0)
+        estimate(net, focal(1), *images(), Settings(estimator="engine"), 0)
     by_forward = Operator(net, focal(1), images(), forward=lambda m, x: m(x)[0])
     v = by_forward.normal(torch.Generator().manual_seed(0))
     torch.testing.assert_close(by_forward(v), Operator(net.net, focal(1), images())(v))
@@ -669,13 +670,13 @@ X, Y = images()
 )
 def test_bad_data_is_a_line(arguments, message, estimator):
     with pytest.raises(UnsupportedError, match=message) as error:
-        estimate(flat(nn.Linear(16, 5)), focal(1), *arguments, {"estimator": estimator}, 0)
+        estimate(flat(nn.Linear(16, 5)), focal(1), *arguments, Settings(estimator=estimator), 0)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8])
 def test_labels_of_another_integer_type_are_the_same_labels(dtype):
-    net, asked = flat(nn.Linear(16, 5)), {"estimator": "engine"}
+    net, asked = flat(nn.Linear(16, 5)), Settings(estimator="engine")
     one, other = (estimate(net, focal(1), X, y, asked, 0) for y in (Y, Y.to(dtype)))
     assert numbers(one) == numbers(other)
 
@@ -684,7 +685,7 @@ def test_nothing_to_differentiate_is_a_line():
     net = flat(nn.Linear(16, 5)).requires_grad_(False)
     for estimator in ("engine", "pyhessian"):
         with pytest.raises(UnsupportedError, match="no parameter of the model requires a gradient"):
-            estimate(net, focal(1), X, Y, {"estimator": estimator}, 0)
+            estimate(net, focal(1), X, Y, Settings(estimator=estimator), 0)
 
 
 def test_weights_that_are_not_finite_are_named():
@@ -816,7 +817,7 @@ def test_the_library_imports_torch_and_numpy_alone():
         check=True,
     )
     leaves = {"focal_curvature", "focal_curvature.kernels", "focal_curvature.memory"}
-    below = ("focal_curvature.curvature", "torch.", "numpy.")
+    below = ("focal_curvature.curvature", "focal_curvature.settings", "torch.", "numpy.")
     assert not [n for n in set(found.stdout.split()) - leaves if not n.startswith(below)]
 
 
@@ -830,7 +831,7 @@ def test_probabilities_next_to_one_keep_their_digits(gamma, estimator):
     x, y = torch.eye(5).reshape(5, 1, 1, 5), torch.arange(5)
     net = nn.Sequential(nn.Flatten(), nn.Linear(5, 5, bias=False))
     net[1].weight.data = 20 * torch.eye(5)
-    asked = {"estimator": estimator, "probes": 400, "max_iterations": 400, "tolerance": 1e-4}
+    asked = Settings(estimator=estimator, probes=400, max_iterations=400, tolerance=1e-4)
     got = estimate(net, focal(gamma), x, y, asked, 0)
     exact = exact_hessian(net, focal(gamma), x, y)
     want = torch.linalg.eigvalsh(exact)[-1].item()
@@ -845,7 +846,7 @@ def test_what_float64_does_not_resolve_is_said(margin):
     x, y = torch.eye(5).reshape(5, 1, 1, 5), torch.arange(5)
     net = nn.Sequential(nn.Flatten(), nn.Linear(5, 5, bias=False))
     net[1].weight.data = margin * torch.eye(5)
-    assert estimate(net, focal(0), x, y, {"estimator": "engine"}, 0).resolved is (margin < 30)
+    assert estimate(net, focal(0), x, y, Settings(estimator="engine"), 0).resolved is (margin < 30)
 
 
 def test_memory_of_the_gauss_newton_pass_is_that_of_a_batch(monkeypatch):

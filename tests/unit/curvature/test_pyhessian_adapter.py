@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,10 +18,10 @@ from curvature_problems import (
 )
 from torch import nn
 
-from focal_curvature.curvature import estimate
+from focal_curvature.curvature import Settings, estimate
 from focal_curvature.losses.focal import focal
 
-SETTINGS = {"estimator": "pyhessian", "probes": 200, "max_iterations": 300, "tolerance": 1e-2}
+SETTINGS = Settings(estimator="pyhessian", probes=200, max_iterations=300, tolerance=1e-2)
 GAMMAS = [0, 0.5, 1, 1.5, 2, 5]
 
 
@@ -55,8 +56,8 @@ def test_softmax_regression_closed_form():
 
 def test_chunks_of_unequal_size_give_the_whole_sets_numbers():
     net, loss, (x, y) = tiny_net(), focal(2), samples()
-    whole = estimate(net, loss, x, y, SETTINGS | {"probes": 20}, seed=0)
-    parts = estimate(net, loss, x, y, SETTINGS | {"probes": 20, "chunk": 7}, seed=0)
+    whole = estimate(net, loss, x, y, replace(SETTINGS, probes=20), seed=0)
+    parts = estimate(net, loss, x, y, replace(SETTINGS, probes=20, chunk=7), seed=0)
     assert parts.trace.samples == pytest.approx(whole.trace.samples, rel=1e-4, abs=1e-5)
     assert parts.top_eigenvalue.estimate == pytest.approx(whole.top_eigenvalue.estimate, rel=1e-4)
 
@@ -67,7 +68,7 @@ def test_a_second_call_gives_the_same_bits_and_leaves_the_caller_alone(chunk):
     net[6].weight.grad = torch.full_like(net[6].weight, 5.0)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     state = torch.random.get_rng_state()
-    settings = SETTINGS | {"probes": 20, "chunk": chunk}
+    settings = replace(SETTINGS, probes=20, chunk=chunk)
     first = estimate(net, loss, x, y, settings, seed=4)
     second = estimate(net, loss, x, y, settings, seed=4)
     assert first == second
@@ -105,7 +106,7 @@ def test_a_tiny_hessian_is_measured_as_well_as_a_large_one():
 def test_an_exhausted_budget_is_said():
     net = Quadratic(with_spectrum(0.98, 0.99, 1.0))
     x, y = torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64)
-    settings = SETTINGS | {"max_iterations": 2, "tolerance": 1e-4}
+    settings = replace(SETTINGS, max_iterations=2, tolerance=1e-4)
     assert not estimate(net, FirstLogit(), x, y, settings, seed=0).top_eigenvalue.converged
 
 
@@ -116,7 +117,7 @@ def test_saturated_logits_stay_finite(gamma, margin):
     y = torch.tensor([0, 1, 2, 3, 0])  # the last one confidently wrong
     net = nn.Sequential(nn.Flatten(), nn.Linear(5, 5, bias=False))
     net[1].weight.data = margin * torch.eye(5)
-    got = estimate(net, focal(gamma), x, y, SETTINGS | {"probes": 4}, seed=0)
+    got = estimate(net, focal(gamma), x, y, replace(SETTINGS, probes=4), seed=0)
     assert math.isfinite(got.trace.estimate)
     assert math.isfinite(got.top_eigenvalue.estimate)
 
@@ -135,12 +136,12 @@ def test_a_non_finite_product_names_its_layer(chunk):
     net[1].weight.data = 60 * torch.eye(5)
     x, y = torch.eye(5).reshape(5, 1, 1, 5), torch.arange(5)
     with pytest.raises(FloatingPointError, match=r"product.*1\.weight"):
-        estimate(net, NaivePower(), x, y, SETTINGS | {"chunk": chunk}, seed=0)
+        estimate(net, NaivePower(), x, y, replace(SETTINGS, chunk=chunk), seed=0)
 
 
 def test_float64_is_used_where_asked():
     net, loss, (x, y) = tiny_net(), focal(1), samples()
-    settings = SETTINGS | {"dtype": "float64", "tolerance": 1e-5, "max_iterations": 2000}
+    settings = replace(SETTINGS, dtype="float64", tolerance=1e-5, max_iterations=2000)
     got = estimate(net, loss, x, y, settings, seed=0)
     top = torch.linalg.eigvalsh(exact_hessian(tiny_net(), loss, x, y))[-1].item()
     assert got.top_eigenvalue.estimate == pytest.approx(top, rel=1e-9)
@@ -148,7 +149,7 @@ def test_float64_is_used_where_asked():
 
 
 def test_the_result_is_json_with_its_grounds():
-    got = estimate(tiny_net(), focal(1), *samples(), SETTINGS | {"probes": 3}, seed=9).to_dict()
+    got = estimate(tiny_net(), focal(1), *samples(), replace(SETTINGS, probes=3), seed=9).to_dict()
     assert json.loads(json.dumps(got, allow_nan=False)) == got
     assert got["estimator"] == "pyhessian"
     assert got["version"] == "0.1"
@@ -159,8 +160,8 @@ def test_the_result_is_json_with_its_grounds():
 @pytest.mark.parametrize("gamma", [0, 2])
 def test_gauss_newton_and_adaptive_sharpness_come_from_the_engine(gamma):
     arguments = tiny_net(), focal(gamma), *samples()
-    got = estimate(*arguments, SETTINGS | {"probes": 10}, seed=0)
-    engine = estimate(*arguments, {"estimator": "engine"}, seed=0)
+    got = estimate(*arguments, replace(SETTINGS, probes=10), seed=0)
+    engine = estimate(*arguments, Settings(estimator="engine"), seed=0)
     assert got.gauss_newton_estimator == "engine"
     assert got.gauss_newton.trace == engine.gauss_newton.trace
     assert got.adaptive_sharpness == engine.adaptive_sharpness
@@ -180,7 +181,7 @@ class ReadsANumber(nn.Module):
 
 
 def test_a_model_that_vmap_cannot_take_has_a_hessian_and_no_gauss_newton_trace(caplog):
-    got = estimate(ReadsANumber(), focal(1), *samples(), SETTINGS | {"probes": 3}, seed=0)
+    got = estimate(ReadsANumber(), focal(1), *samples(), replace(SETTINGS, probes=3), seed=0)
     assert math.isfinite(got.trace.estimate)
     assert got.gauss_newton is got.adaptive_sharpness is got.gauss_newton_estimator is None
     assert "no Gauss-Newton trace" in caplog.text
@@ -196,13 +197,14 @@ def test_a_device_that_pyhessian_does_not_know_is_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"probe": 3}, "unknown curvature settings.*probe"),
         ({"probes": 1}, "probes: 1 is below 2"),
         ({"dtype": "float16"}, "dtype: 'float16' is none of"),
         ({"estimator": "guess"}, "estimator: 'guess' is none of"),
-        ({"tolerance": 0}, "tolerance: 0 is not positive"),
+        ({"tolerance": 0}, "tolerance: 0 is not above 0"),
+        ({"top": 0}, "top: 0 is below 1"),
+        ({"matrices": ("hessian", "fisher")}, "matrices: .*fisher.* are not all of"),
     ],
 )
 def test_settings_are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
-        estimate(tiny_net(), focal(0), *samples(), settings, seed=0)
+        Settings(**settings)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from focal_curvature.curvature import estimate
+from focal_curvature.curvature import Settings, estimate
 from focal_curvature.curvature.rescaling import Tempered, pairs, rescaled
 from focal_curvature.losses.focal import focal
 from focal_curvature.models.cifar_resnet import resnet20
@@ -88,7 +88,7 @@ def test_other_networks_have_no_pairs(model):
 @pytest.mark.parametrize("factory", [small_cnn, small_resnet])
 def test_the_hessian_changes_as_stated_and_adaptive_sharpness_does_not(factory):
     model, x, y = trained(factory, width=4), images(8), torch.arange(8) % 4
-    settings = {"estimator": "engine", "dtype": "float64", "tolerance": 0.5}
+    settings = Settings(estimator="engine", dtype="float64", tolerance=0.5)
     pair, factor = pairs(model)[0], 3.0
     before, after = (
         estimate(net, focal(0), x, y, settings, seed=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from focal_curvature.curvature import estimate
+from focal_curvature.curvature import Settings, estimate
 from focal_curvature.curvature.tracking import sharpness, traces
 from focal_curvature.losses.focal import focal
 
@@ -20,7 +20,7 @@ def test_traces_are_the_engines(problem):
     model, inputs, labels = problem
     found = traces(model, focal(0), inputs, labels, 0)
     exact = estimate(
-        model, focal(0), inputs, labels, {"estimator": "engine", "relative_error": 1e-3}, 1
+        model, focal(0), inputs, labels, Settings(estimator="engine", relative_error=1e-3), 1
     )
     assert found["trace_gauss_newton"] == pytest.approx(exact.gauss_newton.trace.estimate, rel=1e-5)
     assert found["trace_hessian"] == pytest.approx(
@@ -31,9 +31,9 @@ def test_traces_are_the_engines(problem):
 
 def test_each_loss_has_its_own_sharpness_and_a_shared_one_is_measured_once(problem):
     losses = {"objective": focal(2), "cross_entropy": focal(0)}
-    found = sharpness(problem[0], losses, *problem[1:], {}, 0)
+    found = sharpness(problem[0], losses, *problem[1:], Settings(), 0)
     for name, loss in losses.items():
-        expected = estimate(problem[0], loss, *problem[1:], {"estimator": "engine"}, 0)
+        expected = estimate(problem[0], loss, *problem[1:], Settings(estimator="engine"), 0)
         assert found[f"trace_{name}"] == pytest.approx(expected.trace.estimate, rel=0.1)
         assert found[f"top_eigenvalue_{name}"] == pytest.approx(
             expected.top_eigenvalue.estimate, rel=0.05
@@ -41,7 +41,7 @@ def test_each_loss_has_its_own_sharpness_and_a_shared_one_is_measured_once(probl
         assert found[f"top_eigenvalue_gauss_newton_{name}"] > 0
         assert found[f"top_eigenvalue_gauss_newton_{name}"] <= found[f"trace_gauss_newton_{name}"]
     shared = dict.fromkeys(losses, focal(0))
-    found = sharpness(problem[0], shared, *problem[1:], {}, 0)
+    found = sharpness(problem[0], shared, *problem[1:], Settings(), 0)
     assert found["trace_objective"] == found["trace_cross_entropy"]
 
 
@@ -53,5 +53,5 @@ def test_derivatives_that_overflow_are_reported(problem):
         model[2].weight.mul_(1e-25)
     assert model(inputs).isfinite().all()
     found = traces(model, focal(0), inputs, labels, 0)
-    found |= sharpness(model, {"objective": focal(0)}, inputs, labels, {}, 0)
+    found |= sharpness(model, {"objective": focal(0)}, inputs, labels, Settings(), 0)
     assert not any(math.isfinite(value) for value in found.values())

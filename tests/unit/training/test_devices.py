@@ -7,6 +7,7 @@ SCRIPT = """
 import sys
 import torch
 from focal_curvature.runs import Objective, RunSpec
+from focal_curvature.settings.training import Training
 from focal_curvature.training import deterministic
 from focal_curvature.training.build import build_forward
 from focal_curvature.stack import Stack
@@ -15,7 +16,7 @@ deterministic(1)
 assert torch.are_deterministic_algorithms_enabled()
 assert "torch._dynamo" not in sys.modules, "the compiler was imported"
 
-settings = {"precision": "float32", "compile": True}
+settings = Training(epochs=1, batch_size=1, learning_rate=0.1, compile=True)
 spec = RunSpec("d", "m", "", {}, Objective("focal", "", {}), 0, settings)
 build_forward(Stack([torch.nn.Linear(2, 2)]), spec, torch.device("cpu"))
 assert torch._inductor.config.deterministic, "the compiler was not told"

@@ -12,6 +12,7 @@ from focal_curvature.curvature.tracking import traces
 from focal_curvature.data import tensors
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, Regulariser, RunSpec
+from focal_curvature.settings.training import Training
 from focal_curvature.stack import stack
 from focal_curvature.training import StoppedError, build, build_model, loop, train
 from focal_curvature.training.checkpoints import load_weights, save_weights
@@ -19,27 +20,7 @@ from focal_curvature.training.evaluation import logits_of
 from focal_curvature.training.optimizer import Optimizer
 from focal_curvature.training.schedule import learning_rate
 
-SETTINGS = {
-    "epochs": 4,
-    "batch_size": 16,
-    "optimizer": "sgd",
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "nesterov": False,
-    "beta1": 0.9,
-    "beta2": 0.999,
-    "epsilon": 1e-8,
-    "weight_decay": 5e-4,
-    "schedule": "cosine",
-    "milestones": [],
-    "factor": 0.1,
-    "reduction": "mean",
-    "clip_norm": None,
-    "augmentation": "none",
-    "precision": "float32",
-    "compile": False,
-    "evaluate_every": 1,
-}
+SETTINGS = Training(epochs=4, batch_size=16, learning_rate=0.05, weight_decay=5e-4)
 
 
 def spec(model="small_resnet", gamma=2.0, seed=0, regulariser=None, **training):
@@ -52,7 +33,7 @@ def spec(model="small_resnet", gamma=2.0, seed=0, regulariser=None, **training):
             "focal", "focal_curvature.losses.focal:focal", {"gamma": gamma}, regulariser
         ),
         seed=seed,
-        training=SETTINGS | training,
+        training=replace(SETTINGS, **training),
     )
 
 
@@ -281,7 +262,7 @@ def test_cosine_goes_from_peak_to_nearly_zero():
 
 
 def test_steps_multiply_at_the_milestones():
-    settings = SETTINGS | {"schedule": "step", "milestones": [2, 3], "factor": 0.1}
+    settings = replace(SETTINGS, schedule="step", milestones=[2, 3], factor=0.1)
     rates = [learning_rate(settings, epoch, 0, 5) for epoch in range(4)]
     assert rates == pytest.approx([0.05, 0.05, 0.005, 0.0005])
 
@@ -315,22 +296,22 @@ OPTIMIZERS = {
     "sgd": {"momentum": 0.0, "nesterov": False},
     "momentum": {"momentum": 0.9, "nesterov": False},
     "nesterov": {"momentum": 0.9, "nesterov": True},
-    "adam": {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7},
-    "adamw": {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7},
+    "adam": {"optimizer": "adam", "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7},
+    "adamw": {"optimizer": "adamw", "beta1": 0.8, "beta2": 0.95, "epsilon": 1e-7},
 }
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_are_those_of_torch_to_the_bit(name):
-    settings = {"weight_decay": 0.01} | OPTIMIZERS[name]
-    arguments = {"weight_decay": 0.01, "lr": 1, "fused": True}
-    if name.startswith("adam"):
-        betas = (settings["beta1"], settings["beta2"])
-        arguments |= {"betas": betas, "eps": settings["epsilon"]}
+    settings = replace(SETTINGS, **OPTIMIZERS[name])
+    arguments = {"weight_decay": 5e-4, "lr": 1, "fused": True}
+    if settings.optimizer == "sgd":
+        arguments |= {"momentum": settings.momentum, "nesterov": settings.nesterov}
     else:
-        arguments |= OPTIMIZERS[name]
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}.get(name, torch.optim.SGD)
-    settings["optimizer"] = name if name.startswith("adam") else "sgd"
+        betas = (settings.beta1, settings.beta2)
+        arguments |= {"betas": betas, "eps": settings.epsilon}
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    kind = kinds[settings.optimizer]
     torch.manual_seed(0)
     ours = [torch.randn(shape, requires_grad=True) for shape in ((4, 3), (5,), (2,))]
     theirs = [p.detach().clone().requires_grad_() for p in ours]
@@ -352,8 +333,7 @@ def test_steps_are_those_of_torch_to_the_bit(name):
 
 @pytest.mark.parametrize("name", ["momentum", "adam"])
 def test_a_step_does_not_depend_on_how_a_gradient_lies_in_memory(name):
-    settings = {"optimizer": "adam" if name == "adam" else "sgd", "weight_decay": 0.01}
-    settings |= OPTIMIZERS[name]
+    settings = replace(SETTINGS, **OPTIMIZERS[name])
     torch.manual_seed(0)
     weight, gradient = torch.randn(2, 4, 3, 2, 2)
     ends = []

@@ -59,12 +59,12 @@ class Case:
 
 def cases() -> list[Case]:
     """Return those of all configurations, and each other registered model with 32 x 32 images."""
-    found: dict[Case, None] = {}
+    cases: dict[Case, None] = {}
     for file in (ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))):
-        found |= dict.fromkeys(_of(yaml.safe_load(file.read_text(encoding="utf-8"))))
-    used = {case.model for case in found}
+        cases |= dict.fromkeys(_of(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    used = {case.model for case in cases}
     others = (Case(name, "{}", 3, 32) for name in registry.names("models") if name not in used)
-    return [*found, *others]
+    return [*cases, *others]
 
 
 def _of(config: Mapping[str, Any]) -> Iterator[Case]:
@@ -92,13 +92,13 @@ def compare(case: Case) -> list[dict[str, Any]]:
     networks = Stack(networks)
     images = torch.randn(BATCH, case.runs, case.channels, case.size, case.size)
     labels = torch.arange(BATCH).repeat(case.runs)
-    found = require_native_gradient(
+    comparisons = require_native_gradient(
         networks.model,
         lambda: F.cross_entropy(networks(images).flatten(0, 1), labels),
         second=sum(p.numel() for p in networks.model.parameters()) < 1e6,
         known=set(),
     )
-    return [asdict(comparison) for comparison in found]
+    return [asdict(comparison) for comparison in comparisons]
 
 
 def in_a_process(
@@ -118,11 +118,11 @@ def in_a_process(
         text=True,
         encoding="utf-8",
     )
-    found = list(map(json.loads, done.stdout.splitlines()))
+    comparisons = list(map(json.loads, done.stdout.splitlines()))
     if done.returncode:
-        case = several[min(len(found), len(several) - 1)]  # some crash as they end
+        case = several[min(len(comparisons), len(several) - 1)]  # some crash as they end
         raise RuntimeError(f"{case}: exit status {done.returncode}\n{done.stderr}")
-    return dict(zip(several, found, strict=True))
+    return dict(zip(several, comparisons, strict=True))
 
 
 def table() -> Iterator[str]:
@@ -135,8 +135,10 @@ def table() -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for case in cases():
         for name, environment in ((own, {}), ("limited to AVX2", AVX2)):
-            found = in_a_process([case], environment)[case]
-            errors = {kind: [c["error"] for c in found if c["result"] == kind] for kind in kinds}
+            comparisons = in_a_process([case], environment)[case]
+            errors = {
+                kind: [c["error"] for c in comparisons if c["result"] == kind] for kind in kinds
+            }
             worst = (f"{max(errors[kind]):.1f}" if errors[kind] else "" for kind in kinds)
             yield f"| {case} | {name} | {len(errors['output'])} | {' | '.join(worst)} |"
 

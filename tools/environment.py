@@ -29,8 +29,8 @@ def render(lock: str, names: Iterable[str]) -> str:
     """Return environment.yml: the pins that a requirements file with hashes has for ``names``."""
     wanted = set(names)
     pins = [line.removesuffix("\\").strip() for line in lock.splitlines() if "==" in line]
-    chosen = [pin for pin in pins if pin.partition("==")[0] in wanted]
-    return HEAD + "".join(f'      - "{pin}"\n' for pin in chosen)
+    kept = [pin for pin in pins if pin.partition("==")[0] in wanted]
+    return HEAD + "".join(f'      - "{pin}"\n' for pin in kept)
 
 
 if __name__ == "__main__":

@@ -114,8 +114,8 @@ def render(experiments: Sequence[Mapping[str, Any]]) -> str:
             cells.setdefault(key, {}).setdefault(experiment["experiment"], []).append(row)
     names = [experiment["experiment"] for experiment in experiments]
     lines = [["Claim", "Hessian of", *names], ["---"] * (2 + len(names))]
-    for key, found in cells.items():
-        lines.append([*key, *(_cell(found.get(name, [])) for name in names)])
+    for key, rows in cells.items():
+        lines.append([*key, *(_cell(rows.get(name, [])) for name in names)])
     return HEAD + "".join(f"| {' | '.join(line)} |\n" for line in lines) + FOOT
 
 
@@ -150,11 +150,11 @@ def render_numbers(summaries: Mapping[str, pd.DataFrame], published: pd.DataFram
     lines = []
     for experiment, summary in summaries.items():
         for model, rows in summary.groupby("model", sort=False):
-            found = rows.set_index(["objective", "metric"])[["mean", "high"]]
+            means = rows.set_index(["objective", "metric"])[["mean", "high"]]
             lines.append(
-                [experiment, model, _percent(found, "ce", "accuracy")]
-                + [_scaled(found, objective) for objective in ("ce", "focal-3", "flsd")]
-                + [_percent(found, "ce", "noise_floor")]
+                [experiment, model, _percent(means, "ce", "accuracy")]
+                + [_scaled(means, objective) for objective in ("ce", "focal-3", "flsd")]
+                + [_percent(means, "ce", "noise_floor")]
             )
     lines += [
         [f"{row.data} ({row.source})", row.network, "", row.ce, row.focal3, row.flsd, ""]
@@ -163,17 +163,17 @@ def render_numbers(summaries: Mapping[str, pd.DataFrame], published: pd.DataFram
     return NUMBERS + "".join(f"| {' | '.join(line)} |\n" for line in lines) + NOT_COMPARABLE
 
 
-def _percent(found: pd.DataFrame, objective: str, metric: str) -> str:
-    mean, high = 100 * found.loc[(objective, metric)]
+def _percent(means: pd.DataFrame, objective: str, metric: str) -> str:
+    mean, high = 100 * means.loc[(objective, metric)]
     return f"{mean:.1f} ± {high - mean:.1f}"
 
 
-def _scaled(found: pd.DataFrame, objective: str) -> str:
+def _scaled(means: pd.DataFrame, objective: str) -> str:
     """Return ECE before and after temperature scaling, and the temperature."""
-    if (objective, "ece") not in found.index:
+    if (objective, "ece") not in means.index:
         return ""
-    before, after = (_percent(found, objective, metric) for metric in ("ece", "ece_scaled"))
-    return f"{before} → {after} (T {found.loc[(objective, 'temperature'), 'mean']:.1f})"
+    before, after = (_percent(means, objective, metric) for metric in ("ece", "ece_scaled"))
+    return f"{before} → {after} (T {means.loc[(objective, 'temperature'), 'mean']:.1f})"
 
 
 def render_answer(pooled: pd.DataFrame) -> str:

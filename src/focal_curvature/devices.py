@@ -33,12 +33,12 @@ def visible() -> list[str]:
             return []
         lines = done.stdout.splitlines() if done.returncode == 0 else []
         return [str(number) for number in range(sum(line.startswith("GPU ") for line in lines))]
-    found = []
+    devices = []
     for device in map(str.strip, listed.split(",")):
         if not device or device.startswith("-"):
             break
-        found.append(device)
-    return found
+        devices.append(device)
+    return devices
 
 
 def claim(devices: Sequence[str], folder: Path | None = None, poll: float = 0.5) -> str:

@@ -127,9 +127,9 @@ def verify(path: Path, expected: str) -> None:
     ValueError
         If its SHA-256 is another one; names the file and the remedy.
     """
-    found = sha256(path)
-    if found != expected:
-        raise ValueError(f"{path}: sha256 is {found}, expected {expected}: {REMEDY}")
+    digest = sha256(path)
+    if digest != expected:
+        raise ValueError(f"{path}: sha256 is {digest}, expected {expected}: {REMEDY}")
 
 
 def sha256(file: Path) -> str:

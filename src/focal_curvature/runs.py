@@ -252,13 +252,15 @@ def combinations(
         for (part, key), many in zip(places, listed, strict=True)
     ]
     for values in itertools.product(*grids):
-        found: dict[str, dict[str, Any]] = {"training": {}, "data": {}}
+        changes: dict[str, dict[str, Any]] = {"training": {}, "data": {}}
         for (part, key), value in zip(places, values, strict=True):
-            found[part][key] = value
+            changes[part][key] = value
         varied = {
-            key: found[part][key] for (part, key), many in zip(places, listed, strict=True) if many
+            key: changes[part][key]
+            for (part, key), many in zip(places, listed, strict=True)
+            if many
         }
-        yield _label(name, varied), found["training"], found["data"]
+        yield _label(name, varied), changes["training"], changes["data"]
 
 
 def expand(config: Mapping[str, Any]) -> list[RunSpec]:

@@ -117,7 +117,7 @@ def _parse(text: Callable[[str], str | None], name: str) -> Results:
     """Read results through a function that returns a file's text, or None if there is no file."""
 
     def first(*files: str) -> str | None:
-        return next((found for file in files if (found := text(file)) is not None), None)
+        return next((content for file in files if (content := text(file)) is not None), None)
 
     summary = first("tables/summary.csv", "summary.csv")
     claims, provenance = first("claims.json"), first("provenance.json")

@@ -95,8 +95,8 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     allocator.keep_freed_memory()
     try:
         # CUDA reads the variable when it is first used, which no import of ours does.
-        if snakemake.resources.get("gpu", 0) and (found := devices.visible()):
-            os.environ["CUDA_VISIBLE_DEVICES"] = devices.claim(found)
+        if snakemake.resources.get("gpu", 0) and (gpus := devices.visible()):
+            os.environ["CUDA_VISIBLE_DEVICES"] = devices.claim(gpus)
         main(snakemake)
     except EXPECTED as error:
         logging.error("%s: %s", snakemake.rule, error)

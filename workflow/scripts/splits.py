@@ -9,14 +9,14 @@ from focal_curvature.data import arrays, splits
 
 def main(snakemake):
     data = snakemake.params.data
-    found = splits.split(
+    indices = splits.split(
         arrays.read(Path(snakemake.input.dataset[0]).parent),
         train=data["train"],
         validation=data["validation"],
         test=data["test"],
         seed=data["split_seed"],
     )
-    splits.write(Path(snakemake.output[0]), found)
+    splits.write(Path(snakemake.output[0]), indices)
 
 
 if "snakemake" in globals():

@@ -61,7 +61,7 @@ def main(snakemake):
 def train_group(specs, data, files, snakemake, stop):
     """Train runs that share a checkpoint, and write the files of each."""
     started = time.perf_counter()
-    folders = [own[0].parent for own in files]
+    folders = [run_files[0].parent for run_files in files]
     checkpoint = folders[0] / "checkpoint.pt"
     inputs = content_hash(Path(file) for file in snakemake.input)
     sources, bins = snakemake.params.sources, snakemake.params.bins
@@ -90,8 +90,8 @@ def train_group(specs, data, files, snakemake, stop):
             "seconds": round((time.perf_counter() - started) / len(specs), 3),
             **provenance.collect(),
         }
-        for spec, outcome, own in zip(specs, outcomes, files, strict=True):
-            write_run(spec, data, outcome, own, about)
+        for spec, outcome, run_files in zip(specs, outcomes, files, strict=True):
+            write_run(spec, data, outcome, run_files, about)
         # Not before: a job killed in between would have to train anew.
         checkpoint.unlink(missing_ok=True)
 
@@ -132,10 +132,10 @@ def traces_along(following, spec, data):
         return None
     traces = resolve(following)
     samples = spec.training.trace_samples
-    chosen = tensors.subset(data.splits["train"], samples, "training.trace_samples").split
+    sample = tensors.subset(data.splits["train"], samples, "training.trace_samples").split
     loss = build_loss(spec.objective)
     return lambda spec, model, epoch: traces(
-        model, loss, chosen.images, chosen.labels, derive_seed("traces", spec.seed, epoch)
+        model, loss, sample.images, sample.labels, derive_seed("traces", spec.seed, epoch)
     )
 
 

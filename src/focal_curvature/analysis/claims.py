@@ -150,22 +150,22 @@ def evaluate(
     picks : mapping, optional
         Model -> numbers in [0, 1), the seeds' positions as fractions, to draw with replacement.
     """
-    found: list[Evidence | str | None] = []
+    evidences: list[Evidence | str | None] = []
     for test in tests:
         drawn = None
         if picks is not None and test.data is not None:
             drawn = picks[test.model](test.data.seeds)
         generator = np.random.default_rng(seed)
-        found.append(None if test.refusal else test.evidence(drawn, generator))
-    p = np.array([e.p if isinstance(e, Evidence) else np.nan for e in found])
+        evidences.append(None if test.refusal else test.evidence(drawn, generator))
+    p = np.array([e.p if isinstance(e, Evidence) else np.nan for e in evidences])
     adjusted = np.full(len(p), np.nan)
     claims = np.array([test.question.name for test in tests])
     deciding = np.array([test.question.role == DECIDES for test in tests])
     for claim in np.unique(claims):
-        own = (claims == claim) & deciding
-        adjusted[own] = holm(p[own])
+        members = (claims == claim) & deciding
+        adjusted[members] = holm(p[members])
     judgements: Judgements = {}
-    for test, evidence, p_holm in zip(tests, found, adjusted, strict=True):
+    for test, evidence, p_holm in zip(tests, evidences, adjusted, strict=True):
         question = test.question
         if evidence is None:
             judgement = Judgement(*test.refusal)
@@ -185,11 +185,11 @@ def evaluate(
     models = list(dict.fromkeys(test.model for test in tests))
     _combine(judgements, rules, models)
     for key in dict.fromkeys(key for key, _ in judgements):
-        own = {m: judgements[key, m] for m in models if (key, m) in judgements}
-        verdicts = {model: judgement.verdict for model, judgement in own.items()}
+        members = {m: judgements[key, m] for m in models if (key, m) in judgements}
+        verdicts = {model: judgement.verdict for model, judgement in members.items()}
         verdict, reason = together(verdicts, rules["minimum_models"])
         if verdict == NOT_TESTED:
-            reason = "; ".join(dict.fromkeys(judgement.reason for judgement in own.values()))
+            reason = "; ".join(dict.fromkeys(judgement.reason for judgement in members.values()))
         judgements[key, ALL] = Judgement(verdict, reason)
     return judgements
 

@@ -75,19 +75,19 @@ def interventions(
 
     def curvature(network: nn.Module, loss: nn.Module) -> Row:
         try:
-            found, _ = estimate_within_memory(
+            result, _ = estimate_within_memory(
                 network, loss, sample.images, sample.labels, engine, seed
             )
         except FloatingPointError as error:
             logger.error("%s", error)
             return {"reason": str(error)}
         return {
-            "trace": found.trace.estimate,
-            "trace_converged": found.trace.converged,
-            "top_eigenvalue_converged": found.top_eigenvalue.converged,
-            "trace_gauss_newton": found.gauss_newton.trace.estimate,
-            "top_eigenvalue": found.top_eigenvalue.estimate,
-            "adaptive_sharpness": found.adaptive_sharpness.estimate,
+            "trace": result.trace.estimate,
+            "trace_converged": result.trace.converged,
+            "top_eigenvalue_converged": result.top_eigenvalue.converged,
+            "trace_gauss_newton": result.gauss_newton.trace.estimate,
+            "top_eigenvalue": result.top_eigenvalue.estimate,
+            "adaptive_sharpness": result.adaptive_sharpness.estimate,
         }
 
     test = splits["test"]
@@ -122,17 +122,17 @@ def interventions(
         | calibration(log_softmax(trained / temperature.value))
     )
 
-    found = pairs(model)
+    layers = pairs(model)
     for factor in factors:
         row = {"control": "dinh", "value": factor}
-        if not found:
+        if not layers:
             row["reason"] = "not applicable: no layer followed by ReLU and read by one other alone"
         else:
-            twin = rescaled(model, found[0], factor)
+            twin = rescaled(model, layers[0], factor)
             after = logits(twin, test)
             row |= curvature(twin, loss) | calibration(log_softmax(after))
             row["logit_difference"] = float(np.abs(after - trained).max() / np.abs(trained).max())
-            row["layers"] = " ".join(found[0])
+            row["layers"] = " ".join(layers[0])
         rows.append(row)
     if gamma:
         rows.append({"control": "psi", "value": gamma} | calibration(log_psi(as_trained, gamma)))

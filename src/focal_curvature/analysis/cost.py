@@ -35,8 +35,8 @@ def provenance(
 
     def distinct(*keys: str) -> list[Any]:
         # Records made by an earlier version lack some keys.
-        found = [{k: r.get(k) for k in keys} if len(keys) > 1 else r[keys[0]] for r in records]
-        return [value for i, value in enumerate(found) if value not in found[:i]]
+        values = [{k: r.get(k) for k in keys} if len(keys) > 1 else r[keys[0]] for r in records]
+        return [value for i, value in enumerate(values) if value not in values[:i]]
 
     return {
         "dataset": dataset,

@@ -70,8 +70,8 @@ def compare(
     ratio = theory.curvature_ratio(told.log_p, told.log_q, told.impurity, gamma)
     cross_entropy = theory.cross_entropy_curvature(told)
     order = np.argsort(told.log_p)
-    chosen = order[np.unique(np.linspace(0, len(order) - 1, points).round().astype(int))]
-    by_focal, by_cross_entropy = traces(logits[chosen], labels[chosen], gamma)
+    sample = order[np.unique(np.linspace(0, len(order) - 1, points).round().astype(int))]
+    by_focal, by_cross_entropy = traces(logits[sample], labels[sample], gamma)
     differentiated = by_focal / by_cross_entropy
     focal_mean = float((ratio * cross_entropy).mean())
     summary = {
@@ -80,15 +80,15 @@ def compare(
         "cross_entropy": float(cross_entropy.mean()),
         "ratio": focal_mean / float(cross_entropy.mean()),
         "negative": float((ratio < 0).mean()),
-        "largest_deviation": float(np.abs(differentiated / ratio[chosen] - 1).max()),
+        "largest_deviation": float(np.abs(differentiated / ratio[sample] - 1).max()),
     }
     columns = {
-        "log_odds": (told.log_p - told.log_q)[chosen],
+        "log_odds": (told.log_p - told.log_q)[sample],
         "ratio": differentiated,
-        "closed_form": ratio[chosen],
-        "removed": theory.removed_loss(told, gamma)[chosen],
-        "full": theory.allowance(told, gamma)[chosen],
-        "true_class": theory.allowance(told, gamma, "true class")[chosen],
+        "closed_form": ratio[sample],
+        "removed": theory.removed_loss(told, gamma)[sample],
+        "full": theory.allowance(told, gamma)[sample],
+        "true_class": theory.allowance(told, gamma, "true class")[sample],
     }
     rows = [dict(zip(columns, row, strict=True)) for row in np.stack([*columns.values()], 1)]
     return summary, rows

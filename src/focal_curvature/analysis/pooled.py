@@ -65,13 +65,13 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> Pooled:
         raise ValueError(f"{len(effects)} effects cannot be pooled: at least 2")
     variances = np.square(errors)
     with np.errstate(divide="ignore"):  # of a description that effects all alike have not
-        found = combine_effects(np.asarray(effects, float), variances, method_re="iterated")
-    mean = float(found.mean_effect_re)
-    error = float(max(found.sd_eff_w_re_hksj, found.sd_eff_w_re))
+        combined = combine_effects(np.asarray(effects, float), variances, method_re="iterated")
+    mean = float(combined.mean_effect_re)
+    error = float(max(combined.sd_eff_w_re_hksj, combined.sd_eff_w_re))
     freedom = len(effects) - 1
     half = quantile(0.975, freedom) * error
     p = 2 * float(special.stdtr(freedom, -abs(mean) / error))
-    return Pooled(mean, error, mean - half, mean + half, float(max(found.tau2, 0)) ** 0.5, p)
+    return Pooled(mean, error, mean - half, mean + half, float(max(combined.tau2, 0)) ** 0.5, p)
 
 
 def same_run(runs: pd.DataFrame) -> pd.Series:
@@ -92,19 +92,21 @@ def networks(experiments: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str, st
     Two experiments' runs of a model on a data set are one network's if they share a run, as then
     they were trained alike; else they are two.
     """
-    found: list[tuple[str, str, list[str], pd.DataFrame]] = []
+    networks: list[tuple[str, str, list[str], pd.DataFrame]] = []
     for experiment, runs in experiments.items():
-        for (data_set, model), own in runs.groupby(["dataset", "model"], sort=False):
-            own = own.assign(same_run=same_run(own))
-            for i, (d, m, names, theirs) in enumerate(found):
-                done = own[own["status"] == "completed"]
+        for (data_set, model), cell_runs in runs.groupby(["dataset", "model"], sort=False):
+            cell_runs = cell_runs.assign(same_run=same_run(cell_runs))
+            for i, (d, m, names, theirs) in enumerate(networks):
+                done = cell_runs[cell_runs["status"] == "completed"]
                 if (d, m) == (data_set, model) and done["same_run"].isin(theirs["same_run"]).any():
-                    both = pd.concat([theirs, own]).drop_duplicates("same_run")
-                    found[i] = d, m, [*names, experiment], both
+                    both = pd.concat([theirs, cell_runs]).drop_duplicates("same_run")
+                    networks[i] = d, m, [*names, experiment], both
                     break
             else:
-                found.append((data_set, model, [experiment], own.drop_duplicates("same_run")))
-    return {(d, m, "+".join(names)): runs for d, m, names, runs in found}
+                networks.append(
+                    (data_set, model, [experiment], cell_runs.drop_duplicates("same_run"))
+                )
+    return {(d, m, "+".join(names)): runs for d, m, names, runs in networks}
 
 
 @dataclass
@@ -119,10 +121,10 @@ def _evidence(
     cells: Sequence[_Cell], seed: int, generator: np.random.Generator | None, omit: int | None
 ) -> list[dict[tuple, Evidence]]:
     """Return each network's evidence: of its seeds, of seeds drawn from them, or without one."""
-    found = []
+    evidences = []
     for cell in cells:
         fractions = None if generator is None else generator.random((2, 10_000))
-        own = {}
+        by_question = {}
         for key, test in cell.tests.items():
             n, picks = test.data.seeds, None
             if fractions is not None:
@@ -133,18 +135,22 @@ def _evidence(
             parts = evidence.parts if isinstance(evidence, Evidence) else ()
             # Without a spread, as where one seed is drawn throughout, there is no weight.
             if parts and all(part.error > 0 for part in parts):
-                own[key] = evidence
-        found.append(own)
-    return found
+                by_question[key] = evidence
+        evidences.append(by_question)
+    return evidences
 
 
 def _decide(
-    cells: Sequence[_Cell], found: Sequence[Mapping[tuple, Evidence]], rules: Mapping[str, Any]
+    cells: Sequence[_Cell], evidences: Sequence[Mapping[tuple, Evidence]], rules: Mapping[str, Any]
 ) -> dict[tuple, dict[str, Any]]:
     """Return the pooled verdict on every question, with its numbers."""
     rows: dict[tuple, dict[str, Any]] = {}
     for key in dict.fromkeys(key for cell in cells for key in cell.tests):
-        having = [(cell, own[key]) for cell, own in zip(cells, found, strict=True) if key in own]
+        having = [
+            (cell, by_question[key])
+            for cell, by_question in zip(cells, evidences, strict=True)
+            if key in by_question
+        ]
         names = {part.name for _, evidence in having for part in evidence.parts}
         # A part that not every network has, as training fit that is not recorded, is not pooled.
         shared = [
@@ -181,8 +187,8 @@ def _decide(
         row["least"] = _least(cells, key)
         row["failing"] = [name for name, part in parts.items() if part.high < 0]
     for claim in {key[0] for key in rows}:
-        own = [key for key in rows if key[0] == claim]
-        for key, p in zip(own, holm([rows[key]["p"] for key in own]), strict=True):
+        keys = [key for key in rows if key[0] == claim]
+        for key, p in zip(keys, holm([rows[key]["p"] for key in keys]), strict=True):
             rows[key]["p_holm"] = p
     for row in rows.values():
         if "verdict" not in row:

@@ -140,12 +140,12 @@ def known(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         raise NotTestedError(f"the runs have no {' and no '.join(absent)}")
     finite = np.isfinite(runs[[*columns]].to_numpy(float)).all(axis=1)
     needed = [*_KEYS, *dict.fromkeys(columns)]
-    found = runs.loc[
+    selection = runs.loc[
         (runs["status"] == "completed").to_numpy() & finite, [c for c in needed if c in runs]
     ]
-    if found.empty:
+    if selection.empty:
         raise NotTestedError(f"no completed run has {' and '.join(columns)}")
-    return found
+    return selection
 
 
 def gammas(runs: pd.DataFrame, up_to: float = np.inf) -> np.ndarray:

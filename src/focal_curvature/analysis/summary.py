@@ -107,23 +107,23 @@ def printed(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     rows: dict[str, list[dict[str, object]]] = {title: [] for title in PRINTED}
     for (model, objective), group in summary.groupby(["model", "objective"], sort=False):
-        found = group.set_index("metric")
+        means = group.set_index("metric")
         for title, metrics in PRINTED.items():
             row = {"Model": model, "Objective": objective}
             for metric, (heading, factor) in metrics.items():
-                if metric in found.index:
-                    mean, high = found.loc[metric, ["mean", "high"]] * factor
-                    row[heading] = plus_minus(mean, high) + _warning(metric, found)
+                if metric in means.index:
+                    mean, high = means.loc[metric, ["mean", "high"]] * factor
+                    row[heading] = plus_minus(mean, high) + _warning(metric, means)
             rows[title].append(row | {"n": int(group["n"].max())})
     return {title: pd.DataFrame(part) for title, part in rows.items()}
 
 
-def _warning(metric: str, found: pd.DataFrame) -> str:
+def _warning(metric: str, means: pd.DataFrame) -> str:
     """Say how many runs have a flag that matters, given a cell's summary by metric."""
     column, value, words = FLAGS.get(metric, ("", True, ""))
-    if column not in found.index:
+    if column not in means.index:
         return ""
-    share, n = found.loc[column, ["mean", "n"]]
+    share, n = means.loc[column, ["mean", "n"]]
     runs = round(n * (share if value else 1 - share))
     return f" ({runs} {words})" if runs else ""
 

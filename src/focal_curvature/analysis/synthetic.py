@@ -166,13 +166,13 @@ def experiment(
     scores, points = [], []
     for i, gamma in enumerate(gammas):
         temperature = fit_temperature(held_out[i], labels.numpy()).value
-        found = recovered(logits[i], gamma, temperature)
+        recoveries = recovered(logits[i], gamma, temperature)
         scores += [
             {"gamma": gamma, "variant": variant, "temperature": temperature}
-            | errors(truth, found[variant])
+            | errors(truth, recoveries[variant])
             for variant in VARIANTS
         ]
-        columns = {"true": truth} | found
+        columns = {"true": truth} | recoveries
         values = {name: np.exp(values[rows, top]).tolist() for name, values in columns.items()}
         points += [
             {"gamma": gamma} | dict(zip(values, row, strict=True))

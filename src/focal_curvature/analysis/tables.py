@@ -104,34 +104,34 @@ def run_row(
     for name, result in calibration["recalibrations"].items():
         row |= {f"{score}_{name}": value for score, value in result["scores"].items()}
         row[f"{name}_at_bound"] = result["at_bound"]
-    for loss, found in curvatures.items():
-        row[f"curvature_{loss}_reason"] = found["reason"]
-        if found["status"] != "completed":
+    for loss, curvature in curvatures.items():
+        row[f"curvature_{loss}_reason"] = curvature["reason"]
+        if curvature["status"] != "completed":
             continue
-        row |= _estimates(found, loss) | {
-            f"top_eigenvalue_{loss}_residual": found["top_eigenvalue"]["residual"],
-            f"top_eigenvalue_{loss}_converged": found["top_eigenvalue"]["converged"],
-            f"trace_{loss}_stderr": found["trace"]["stderr"],
-            f"trace_{loss}_converged": found["trace"]["converged"],
-            f"curvature_{loss}_seconds": found["seconds"],
+        row |= _estimates(curvature, loss) | {
+            f"top_eigenvalue_{loss}_residual": curvature["top_eigenvalue"]["residual"],
+            f"top_eigenvalue_{loss}_converged": curvature["top_eigenvalue"]["converged"],
+            f"trace_{loss}_stderr": curvature["trace"]["stderr"],
+            f"trace_{loss}_converged": curvature["trace"]["converged"],
+            f"curvature_{loss}_seconds": curvature["seconds"],
         }
-        for number, half in enumerate(found["halves"], start=1):
+        for number, half in enumerate(curvature["halves"], start=1):
             if half["status"] == "completed":
                 estimates = _estimates(half, loss)
                 row |= {f"{name}_half{number}": value for name, value in estimates.items()}
     return row
 
 
-def _estimates(found: Mapping[str, Any], loss: str) -> dict[str, float]:
+def _estimates(curvature: Mapping[str, Any], loss: str) -> dict[str, float]:
     """Return what a measurement says of the loss's Hessian, by its column."""
     row = {
-        f"top_eigenvalue_{loss}": found["top_eigenvalue"]["estimate"],
-        f"trace_{loss}": found["trace"]["estimate"],
+        f"top_eigenvalue_{loss}": curvature["top_eigenvalue"]["estimate"],
+        f"trace_{loss}": curvature["trace"]["estimate"],
     }
     # None where the model is one that the pass for them cannot take.
-    if found["gauss_newton"]:
-        row[f"trace_gauss_newton_{loss}"] = found["gauss_newton"]["trace"]["estimate"]
-        row[f"adaptive_sharpness_{loss}"] = found["adaptive_sharpness"]["estimate"]
+    if curvature["gauss_newton"]:
+        row[f"trace_gauss_newton_{loss}"] = curvature["gauss_newton"]["trace"]["estimate"]
+        row[f"adaptive_sharpness_{loss}"] = curvature["adaptive_sharpness"]["estimate"]
     return row
 
 

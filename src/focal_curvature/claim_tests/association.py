@@ -94,9 +94,9 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
         each = _spearman_brown(leave_one_out(one, other).mean(axis=1))
         without = without / np.sqrt(np.maximum(each, LEAST_RELIABILITY))
         remark = f"reliability of curvature {whole:.2f}"
-    found = mean_over_seeds(seeds * estimate - (seeds - 1) * without)
-    low, high = (float(np.clip(end, -1, 1)) for end in (found.low, found.high))
-    part = Part("correlation", question.direction * estimate, found.error)
+    jackknife = mean_over_seeds(seeds * estimate - (seeds - 1) * without)
+    low, high = (float(np.clip(end, -1, 1)) for end in (jackknife.low, jackknife.high))
+    part = Part("correlation", question.direction * estimate, jackknife.error)
     limited = float(np.clip(estimate, -1, 1))
     return Evidence(limited, low, high, float(p), parts=(part,), remark=remark)
 

@@ -83,13 +83,13 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     better = int(means[:, best].argmin())
     high = float((means[better] + quantile(0.975, n - 1) * errors[better]).max())
     others = (y.sum(axis=0) - y) / (n - 1)
-    chosen = 1 + others[:, 1:-1].argmin(axis=1)
-    honest = y[np.arange(n), chosen]
+    picks = 1 + others[:, 1:-1].argmin(axis=1)
+    honest = y[np.arange(n), picks]
     scale = abs(y[:, 0].mean())
     parts = []
     for name, level in (("better than the first level", 0), ("better than the last level", -1)):
-        found = mean_over_seeds((y[:, level] - honest) / scale)
-        parts.append(Part(name, found.estimate, found.error))
+        difference = mean_over_seeds((y[:, level] - honest) / scale)
+        parts.append(Part(name, difference.estimate, difference.error))
     smaller = float(means[end, best])
     two_sided = min(1.0, 2 * p) if smaller > 0 else 1.0
     return Evidence(

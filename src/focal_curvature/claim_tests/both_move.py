@@ -47,5 +47,5 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
 def test(data: Data, question: Question, generator: np.random.Generator) -> Evidence:
     """Average the per-seed correlations."""
     values = correlation(data.arrays["x"], data.arrays["y"], axis=1)
-    found = mean_over_seeds(values, step(len(data.levels)) / len(values))
-    return Evidence(found.estimate, max(found.low, -1.0), min(found.high, 1.0), found.p)
+    mean = mean_over_seeds(values, step(len(data.levels)) / len(values))
+    return Evidence(mean.estimate, max(mean.low, -1.0), min(mean.high, 1.0), mean.p)

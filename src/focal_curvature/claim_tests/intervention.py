@@ -68,13 +68,13 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
     if len(levels) < 2 or levels[0] != 0:
         raise NotTestedError("too few seeds have a strength and plain cross-entropy")
     (curvature,), changed = logarithms(arrays[x])
-    found = {
+    columns = {
         "outcome": arrays[y],
         "curvature": curvature,
         "accuracy": arrays[ACCURACY],
         "refinement": np.log(arrays[REFINEMENT]),
     }
-    return Data(found, arrays[x].size, levels, "; ".join(filter(None, [note, changed])))
+    return Data(columns, arrays[x].size, levels, "; ".join(filter(None, [note, changed])))
 
 
 CONDITIONS = ("lower outcome", "accuracy", "refinement", "lower curvature")
@@ -143,8 +143,8 @@ def _crossfit(slack: np.ndarray, scale: float) -> tuple[Part, ...]:
     others = (slack.sum(axis=1, keepdims=True) - slack) / (n - 1)
     allowed = (others[1:] > 0).all(axis=0)
     value = np.where(allowed, others[0], others[0] - 1e9)  # if none is allowed, the largest gain
-    chosen = value.argmax(axis=1)
-    honest = slack[:, np.arange(n), chosen]
+    best = value.argmax(axis=1)
+    honest = slack[:, np.arange(n), best]
     honest[0] /= scale
     means = [mean_over_seeds(values) for values in honest]
     return tuple(

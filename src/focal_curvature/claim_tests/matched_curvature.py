@@ -71,8 +71,8 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
             "too few seeds have gamma, cross-entropy and two strengths of a penalty"
         )
     (curvature,), changed = logarithms(arrays[x])
-    found = {"curvature": curvature, "outcome": arrays[y]}
-    return Data(found, arrays[x].size, levels, "; ".join(filter(None, [note, changed])))
+    columns = {"curvature": curvature, "outcome": arrays[y]}
+    return Data(columns, arrays[x].size, levels, "; ".join(filter(None, [note, changed])))
 
 
 def test(data: Data, question: Question, generator: np.random.Generator) -> Evidence:
@@ -90,14 +90,14 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
         barrier = f"gamma {question.gamma:g} does not lower the outcome significantly"
     elif below > 0.2:
         barrier = "the penalty does not reach focal loss's curvature"
-    found, error = share(flattening, total)
+    ratio, error = share(flattening, total)
     direct = mean_over_seeds(y[:, -1] - curve)
     unit = question.outcome_unit
     ends = [unit.shown(value) for value in (direct.estimate, direct.low, direct.high)]
     remark = "direct effect {} [{}, {}] {}".format(*map(unit.form.format, ends), unit.name)
-    part = (Part("share above one half", found.estimate - 0.5, error),) if not barrier else ()
+    part = (Part("share above one half", ratio.estimate - 0.5, error),) if not barrier else ()
     return Evidence(
-        *(found.estimate, found.low, found.high, found.p, found.null),
+        *(ratio.estimate, ratio.low, ratio.high, ratio.p, ratio.null),
         parts=part,
         excluded=False,
         negligible=False,

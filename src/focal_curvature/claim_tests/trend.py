@@ -49,9 +49,9 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     gammas = np.broadcast_to(np.asarray(data.levels, float), values.shape)
     # Where all seeds agree to the rank there is no variance to estimate one from: the error is
     # then that of one seed with the next smaller correlation.
-    found = mean_over_seeds(
+    mean = mean_over_seeds(
         correlation(values, gammas, axis=1), step(len(data.levels)) / len(values)
     )
-    low, high = max(found.low, -1.0), min(found.high, 1.0)
-    part = Part("rank correlation with gamma", question.direction * found.estimate, found.error)
-    return Evidence(found.estimate, low, high, found.p, parts=(part,))
+    low, high = max(mean.low, -1.0), min(mean.high, 1.0)
+    part = Part("rank correlation with gamma", question.direction * mean.estimate, mean.error)
+    return Evidence(mean.estimate, low, high, mean.p, parts=(part,))

@@ -93,11 +93,11 @@ def _data(place: str) -> tuple[Tensor, Tensor] | Iterable[Any]:
     if ":" in place and not Path(place).exists():
         return _made("data", place, {})
     file = Path(place)
-    found = arrays(file)
-    inputs = next((found[name] for name in ("inputs", "images", "x") if name in found), None)
-    targets = next((found[name] for name in ("targets", "labels", "y") if name in found), None)
+    content = arrays(file)
+    inputs = next((content[name] for name in ("inputs", "images", "x") if name in content), None)
+    targets = next((content[name] for name in ("targets", "labels", "y") if name in content), None)
     if inputs is None or targets is None:
-        raise ValueError(f"{file}: holds {', '.join(found)}: needs arrays inputs and targets")
+        raise ValueError(f"{file}: holds {', '.join(content)}: needs arrays inputs and targets")
     if inputs.dtype == np.uint8:
         raise ValueError(
             f"{file}: inputs are uint8: store them as the model was trained on them, as float32"

@@ -47,12 +47,12 @@ def run(
 
 def _split(file: Path, validation: Path | None, seed: int) -> tuple[Pair, Pair, str]:
     """Return test and validation predictions, and what the latter are."""
-    found = arrays(file)
-    test = _pair(file, found, ("test_", ""))
+    content = arrays(file)
+    test = _pair(file, content, ("test_", ""))
     if validation:
         return test, _pair(validation, arrays(validation), ("", "validation_")), str(validation)
-    if "validation_logits" in found:
-        return test, _pair(file, found, ("validation_",)), "the file's validation part"
+    if "validation_logits" in content:
+        return test, _pair(file, content, ("validation_",)), "the file's validation part"
     if len(test[1]) < 2:
         raise ValueError(f"{file}: {len(test[1])} samples are too few to split: give --validation")
     order = np.random.default_rng(seed).permutation(len(test[1]))
@@ -61,19 +61,19 @@ def _split(file: Path, validation: Path | None, seed: int) -> tuple[Pair, Pair, 
     return halves[0], halves[1], "a random half; the other half is scored"
 
 
-def _pair(file: Path, found: dict[str, NDArray[Any]], prefixes: tuple[str, ...]) -> Pair:
+def _pair(file: Path, content: dict[str, NDArray[Any]], prefixes: tuple[str, ...]) -> Pair:
     for prefix in prefixes:
-        if f"{prefix}logits" in found:
-            if f"{prefix}labels" not in found:
+        if f"{prefix}logits" in content:
+            if f"{prefix}labels" not in content:
                 raise ValueError(f"{file}: has {prefix}logits and no {prefix}labels")
-            logits, labels = found[f"{prefix}logits"], found[f"{prefix}labels"]
+            logits, labels = content[f"{prefix}logits"], content[f"{prefix}labels"]
             if labels.shape != logits.shape[:1]:
                 raise ValueError(
                     f"{file}: logits {logits.shape} and labels {labels.shape} do not fit: "
                     "(N, K) and (N,) are needed"
                 )
             return logits, labels
-    raise ValueError(f"{file}: holds {', '.join(found)}: needs arrays logits and labels")
+    raise ValueError(f"{file}: holds {', '.join(content)}: needs arrays logits and labels")
 
 
 def table(result: Calibration, origin: str) -> str:

@@ -124,9 +124,9 @@ def decode(
     )
 
 
-def _hold_against(expected: str | None, found: str, source: Path) -> None:
-    if expected not in (None, found):
-        raise ValueError(f"{source}: expected sha256 {expected}, found {found}")
+def _hold_against(expected: str | None, digest: str, source: Path) -> None:
+    if expected not in (None, digest):
+        raise ValueError(f"{source}: expected sha256 {expected}, found {digest}")
 
 
 def _entries(source: Path) -> Iterator[tuple[PurePosixPath, bytes | None]]:

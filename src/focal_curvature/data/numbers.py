@@ -98,10 +98,10 @@ def shape(source: Path, label: str | None) -> tuple[int, int]:
                 read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
                     version, np.lib.format.read_array_header_2_0
                 )
-                found = read(stream)[0]
+                shape = read(stream)[0]
         except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{source}: no array {INPUTS[0]} can be read ({error})") from error
-        return _channels(source, INPUTS[0], found)
+        return _channels(source, INPUTS[0], shape)
     columns = _columns(source)
     if label not in columns:
         raise ValueError(f"{source}: no column {label!r}: columns are {', '.join(columns)}")
@@ -182,10 +182,10 @@ def _images(source: Path, key: str, values: NDArray[Any]) -> NDArray[Any]:
     return values.reshape(len(values), channels, side, side)
 
 
-def _channels(source: Path, key: str, found: tuple[int, ...]) -> tuple[int, int]:
+def _channels(source: Path, key: str, shape: tuple[int, ...]) -> tuple[int, int]:
     """Return channels and side of inputs of a shape."""
-    if 0 not in found:
-        match found:
+    if 0 not in shape:
+        match shape:
             case (_, features):
                 return features, 1
             case (_, height, width) if height == width:
@@ -193,5 +193,5 @@ def _channels(source: Path, key: str, found: tuple[int, ...]) -> tuple[int, int]
             case (_, channels, height, width) if height == width:
                 return channels, height
     raise ValueError(
-        f"{source}: {key} have shape {found}, none of (N, D), (N, H, H) and (N, C, H, H)"
+        f"{source}: {key} have shape {shape}, none of (N, D), (N, H, H) and (N, C, H, H)"
     )

@@ -101,7 +101,7 @@ def archives(dataset: str, table: Path = TABLE) -> list[Archive]:
     ValueError
         If the registry has no such data set.
     """
-    found = [
+    rows = [
         Archive(
             row["dataset"],
             row["archive"],
@@ -113,10 +113,10 @@ def archives(dataset: str, table: Path = TABLE) -> list[Archive]:
         for row in _rows(table)
         if row["dataset"] == dataset
     ]
-    if not found:
+    if not rows:
         known = ", ".join(registered(table))
         raise ValueError(f"no archives are registered for '{dataset}', only for {known}")
-    return found
+    return rows
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
@@ -130,13 +130,13 @@ def refusal(archive: Archive, path: Path) -> str:
     try:
         with opener(path, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found = f"{digest} ({stream.tell()} bytes)"
+            content = f"{digest} ({stream.tell()} bytes)"
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        digest, found = "", f"damaged gzip data of {path.stat().st_size} bytes ({error})"
+        digest, content = "", f"damaged gzip data of {path.stat().st_size} bytes ({error})"
     if digest == archive.sha256:
         return ""
     what = "decompressed content" if archive.over == "content" else "file"
-    return f"expected a {what} of sha256 {archive.sha256} ({archive.size} bytes), found {found}"
+    return f"expected a {what} of sha256 {archive.sha256} ({archive.size} bytes), found {content}"
 
 
 def fetch(

@@ -145,19 +145,22 @@ def _other(work: Work, source: Path, expected: str) -> tuple[Tensor, Tensor]:
 
     from focal_curvature.data import arrays, numbers
 
-    own = arrays.read(work.dataset)
+    trained_on = arrays.read(work.dataset)
     with TemporaryDirectory() as folder:
         numbers.decode(source, Path(folder), name="test_set", label=None, expected=expected)
         other = arrays.read(Path(folder))
-        images = np.array(other.images, dtype=np.float32) / own.scale
-    if other.images.shape[1:] != own.images.shape[1:] or other.images.dtype != own.images.dtype:
+        images = np.array(other.images, dtype=np.float32) / trained_on.scale
+    if (
+        other.images.shape[1:] != trained_on.images.shape[1:]
+        or other.images.dtype != trained_on.images.dtype
+    ):
         raise ValueError(
             f"shift.test_set: {source}: {other.images.dtype} {other.images.shape[1:]}, "
-            f"the data are {own.images.dtype} {own.images.shape[1:]}"
+            f"the data are {trained_on.images.dtype} {trained_on.images.shape[1:]}"
         )
-    if unknown := sorted(set(other.classes) - set(own.classes)):
+    if unknown := sorted(set(other.classes) - set(trained_on.classes)):
         raise ValueError(f"shift.test_set: {source}: class {unknown[0]} is none of the data's")
-    number = np.array([own.classes.index(name) for name in other.classes])
+    number = np.array([trained_on.classes.index(name) for name in other.classes])
     return (
         torch.from_numpy(images).to(work.device),
         torch.from_numpy(number[other.labels]).to(work.device),

@@ -48,10 +48,10 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[table["shift"].isin(["none", "corruptions", "test_set"])]
     rows = []
     for (model, objective, shift, severity), group in shown.groupby(KEYS, sort=False):
-        found = group.set_index("metric")
+        means = group.set_index("metric")
         row = {"Model": model, "Objective": objective, "Shift": shift, "Severity": severity or "-"}
         for metric, (heading, factor) in METRICS.items():
-            mean, high = found.loc[metric, ["mean", "high"]] * factor
+            mean, high = means.loc[metric, ["mean", "high"]] * factor
             row[heading] = plus_minus(mean, high)
         rows.append(row | {"n": int(group["n"].max())})
     return pd.DataFrame(rows)

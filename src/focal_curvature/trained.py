@@ -1,7 +1,8 @@
-"""A run that has been trained: its files, verified, as what they stand for."""
+"""A run that has been trained: its files, written and read, verified, as what they stand for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from focal_curvature.files import read_json, verify
+from focal_curvature.files import (
+    read_json,
+    sha256,
+    verify,
+    write_atomically,
+    write_csv,
+    write_json,
+)
 from focal_curvature.runs import CROSS_ENTROPY, RunSpec
 
 if TYPE_CHECKING:
@@ -17,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from focal_curvature.data.tensors import Tensors
+    from focal_curvature.training import Outcome
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,50 @@ class TrainedRun:
     """
 
     folder: Path
+
+    @classmethod
+    def write(
+        cls, folder: Path, spec: RunSpec, data: Tensors, outcome: Outcome, about: Mapping[str, Any]
+    ) -> TrainedRun:
+        """Write a run's files, ``run.json`` last, and return the run.
+
+        Parameters
+        ----------
+        folder : Path
+        spec : RunSpec
+        data : Tensors
+            That it was trained on.
+        outcome : Outcome
+        about : mapping
+            What else ``run.json`` is to hold.
+        """
+        from focal_curvature.training import save_weights
+
+        model, history, logits = (folder / n for n in ("model.pt", "history.csv", "logits.npz"))
+        save_weights(model, outcome.weights)
+        write_csv(history, outcome.history)
+        with write_atomically(logits) as stream:
+            np.savez(
+                stream,
+                **{f"{name}_logits": values for name, values in outcome.logits.items()},
+                **{f"{name}_labels": s.labels.cpu().numpy() for name, s in data.splits.items()},
+            )
+        write_json(
+            folder / "run.json",
+            {
+                "run": spec.folder,
+                "status": outcome.status,
+                "reason": outcome.reason,
+                "spec": spec.to_dict(),
+                "parameters": outcome.parameters,
+                "normalisation": {"mean": data.mean, "std": data.std},
+                "samples": {name: len(split.labels) for name, split in data.splits.items()},
+                "resumed_from_epoch": outcome.resumed_from,
+                "sha256": {file.name: sha256(file) for file in (model, history, logits)},
+                **about,
+            },
+        )
+        return cls(folder)
 
     @cached_property
     def record(self) -> dict[str, Any]:

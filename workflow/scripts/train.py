@@ -9,23 +9,22 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import job
-import numpy as np
 import torch
 
 from focal_curvature import provenance
 from focal_curvature.data import tensors
-from focal_curvature.files import exclusive, sha256, write_atomically, write_csv, write_json
+from focal_curvature.files import exclusive
 from focal_curvature.registry import resolve
 from focal_curvature.runs import RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.sources import content_hash
+from focal_curvature.trained import TrainedRun
 from focal_curvature.training import (
     NotStackableError,
     StoppedError,
     build_loss,
     choose_device,
     deterministic,
-    save_weights,
     train,
 )
 
@@ -39,29 +38,24 @@ def main(snakemake):
     specs = [RunSpec.from_dict(spec) for spec in snakemake.params.specs]
     folder, splits = Path(snakemake.input.dataset[0]).parent, Path(snakemake.input.splits)
     data = tensors.load(folder, splits, device, changes=specs[0].data)
-    made = snakemake.output
-    files = [
-        [Path(file) for file in row]
-        for row in zip(made.model, made.history, made.logits, made.run, strict=True)
-    ]
+    folders = [Path(file).parent for file in snakemake.output.run]
     try:
         if specs[0].training.stacked:
             try:
-                train_group(specs, data, files, snakemake, terminated.is_set)
+                train_group(specs, data, folders, snakemake, terminated.is_set)
                 return
             except NotStackableError as reason:
                 logging.warning("one seed after the other, not stacked: %s", reason)
-        for spec, row in zip(specs, files, strict=True):
-            train_group([spec], data, [row], snakemake, terminated.is_set)
+        for spec, folder in zip(specs, folders, strict=True):
+            train_group([spec], data, [folder], snakemake, terminated.is_set)
     except StoppedError as stopped:
         logging.warning("%s", stopped)
         sys.exit(job.STOPPED)
 
 
-def train_group(specs, data, files, snakemake, stop):
+def train_group(specs, data, folders, snakemake, stop):
     """Train runs that share a checkpoint, and write the files of each."""
     started = time.perf_counter()
-    folders = [run_files[0].parent for run_files in files]
     checkpoint = folders[0] / "checkpoint.pt"
     inputs = content_hash(Path(file) for file in snakemake.input)
     sources, bins = snakemake.params.sources, snakemake.params.bins
@@ -90,37 +84,10 @@ def train_group(specs, data, files, snakemake, stop):
             "seconds": round((time.perf_counter() - started) / len(specs), 3),
             **provenance.collect(),
         }
-        for spec, outcome, run_files in zip(specs, outcomes, files, strict=True):
-            write_run(spec, data, outcome, run_files, about)
+        for spec, outcome, folder in zip(specs, outcomes, folders, strict=True):
+            TrainedRun.write(folder, spec, data, outcome, about)
         # Not before: a job killed in between would have to train anew.
         checkpoint.unlink(missing_ok=True)
-
-
-def write_run(spec, data, outcome, files, about):
-    model, history, logits, record = files
-    save_weights(model, outcome.weights)
-    write_csv(history, outcome.history)
-    with write_atomically(logits) as stream:
-        np.savez(
-            stream,
-            **{f"{name}_logits": values for name, values in outcome.logits.items()},
-            **{f"{name}_labels": s.labels.cpu().numpy() for name, s in data.splits.items()},
-        )
-    write_json(
-        record,
-        {
-            "run": spec.folder,
-            "status": outcome.status,
-            "reason": outcome.reason,
-            "spec": spec.to_dict(),
-            "parameters": outcome.parameters,
-            "normalisation": {"mean": data.mean, "std": data.std},
-            "samples": {name: len(split.labels) for name, split in data.splits.items()},
-            "resumed_from_epoch": outcome.resumed_from,
-            "sha256": {file.name: sha256(file) for file in (model, history, logits)},
-            **about,
-        },
-    )
 
 
 def traces_along(following, spec, data):

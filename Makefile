@@ -56,7 +56,7 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 readme: install
-	$(VENV)/bin/python tools/readme.py
+	PYTHONPATH=src $(VENV)/bin/python tools/readme.py
 	PYTHONPATH=src $(VENV)/bin/python tools/keys.py
 
 # The report, paper/report.pdf, whose numbers and figures are read from the committed ones.

@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from focal_curvature.analysis import answer
+
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- made by `make readme` -->\n", "<!-- end of what `make readme` makes -->\n"
 
@@ -33,26 +35,6 @@ Verdicts of each claim's tests, pooled over data sets and networks by a random-e
 of the committed runs ([every number](docs/pooled.md), [each experiment](docs/results.md)):
 
 """
-FAMILIES = {
-    ("C1", "objective"): "curvature falls as γ grows, Hessian of the loss that is trained",
-    ("C1", "cross_entropy"): "the same, Hessian of cross-entropy at the same weights",
-    ("C2", ""): "curvature and calibration error go together, with a best level",
-    ("C3", ""): "penalising the trace improves calibration",
-    ("C4", ""): "focal loss calibrates *because* it flattens",
-}
-# Key in claims.yaml -> what its tests are about; they differ in the measure and in the outcome.
-CLAIMS = {
-    "c1_ratio": "curvature is lower at γ = 3 than at 0",
-    "c1_trend": "curvature falls from γ = 0 to 5",
-    "c2_within_gamma": "they go together at equal γ",
-    "c2_best_gamma": "a γ between is best",
-    "c2_best_strength_gauss_newton": "a strength of the Gauss-Newton penalty between is best",
-    "c2_best_strength_hessian": "a strength of the Hessian penalty between is best",
-    "c3_gauss_newton_trace": "a penalty on the Gauss-Newton trace calibrates",
-    "c3_hessian_trace": "a penalty on the Hessian's trace calibrates",
-    "c4_direct": "a penalty of equal curvature does over half of what γ = 3 does",
-    "c4_mediation": "over half of what γ = 3 does goes through curvature",
-}
 KEY = """
 A symbol per test: ✓ supported, ✗ contradicted (or the claimed effect excluded), ≈ negligible,
 ? inconclusive, ± models disagree; ! fragile: new seeds give it again in fewer than 80%, or one seed
@@ -186,20 +168,15 @@ def render_answer(pooled: pd.DataFrame) -> str:
     """
     pooled = pooled.fillna({"hessian_of": ""})
     lines = [ANSWER]
-    for (family, hessian), title in FAMILIES.items():
-        rows = pooled[pooled["family"] == family]
-        rows = rows[rows["hessian_of"] == hessian] if hessian else rows
-        tested = rows[rows["verdict"] != "not tested"]
-        counts = tested["verdict"].value_counts()
-        said = ", ".join(f"{verdict} {n}" for verdict, n in counts.items())
-        said = f"{said} of {len(tested)}" if said else "not tested on the pooled data yet"
-        lines.append(f"- **{family}**, {title}: {said}.\n")
+    lines += [
+        f"- **{family}**, {title}: {said}.\n" for family, title, said in answer.bullets(pooled)
+    ]
     lines.append("\n| claim | its own loss | cross-entropy |\n|---|:---:|:---:|\n")
     shown = pooled[pooled["verdict"] != "not tested"]
     for (family, claim), rows in shown.groupby(["family", "claim"], sort=False):
         cells = rows.groupby("hessian_of").apply(_symbols, include_groups=False)
         both = (cells.get(hessian, cells.get("", "")) for hessian in HESSIANS)
-        lines.append(f"| {family}: {CLAIMS[claim]} | {' | '.join(both)} |\n")
+        lines.append(f"| {family}: {answer.CLAIMS[claim]} | {' | '.join(both)} |\n")
     return "".join(lines) + KEY
 
 

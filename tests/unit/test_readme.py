@@ -44,7 +44,7 @@ def test_the_answer_is_no_stronger_than_the_verdicts():
     ]
     columns = ["family", "hessian_of", "claim", "verdict", "fragile"]
     answer = readme.render_answer(pd.DataFrame(rows, columns=columns))
-    assert f"| C1: {readme.CLAIMS['c1_trend']} | ✓! ? | ✗ |" in answer
+    assert f"| C1: {readme.answer.CLAIMS['c1_trend']} | ✓! ? | ✗ |" in answer
     assert "that is trained: supported 1, inconclusive 1 of 2." in answer
     assert "at the same weights: contradicted 1 of 1." in answer
     assert "flattens: not tested" in answer.replace("*", "")

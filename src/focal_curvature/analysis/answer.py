@@ -1,0 +1,52 @@
+"""The answer, in the words that README and page share; made from pooled verdicts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+# Family of claims and Hessian, empty for both -> what they say; Markdown's asterisks for stress.
+FAMILIES = {
+    ("C1", "objective"): "curvature falls as γ grows, Hessian of the loss that is trained",
+    ("C1", "cross_entropy"): "the same, Hessian of cross-entropy at the same weights",
+    ("C2", ""): "curvature and calibration error go together, with a best level",
+    ("C3", ""): "penalising the trace improves calibration",
+    ("C4", ""): "focal loss calibrates *because* it flattens",
+}
+# Key in claims.yaml -> what its tests are about; they differ in the measure and in the outcome.
+CLAIMS = {
+    "c1_ratio": "curvature is lower at γ = 3 than at 0",
+    "c1_trend": "curvature falls from γ = 0 to 5",
+    "c2_both_move": "they move together over γ",
+    "c2_within_gamma": "they go together at equal γ",
+    "c2_best_gamma": "a γ between is best",
+    "c2_best_strength_gauss_newton": "a strength of the Gauss-Newton penalty between is best",
+    "c2_best_strength_hessian": "a strength of the Hessian penalty between is best",
+    "c3_gauss_newton_trace": "a penalty on the Gauss-Newton trace calibrates",
+    "c3_hessian_trace": "a penalty on the Hessian's trace calibrates",
+    "c4_direct": "a penalty of equal curvature does over half of what γ = 3 does",
+    "c4_mediation": "over half of what γ = 3 does goes through curvature",
+    "c4_rivals": "over half of what γ = 3 does goes through a rival of curvature",
+    "c4_function_kept": "calibration follows curvature where the function is kept",
+    "c4_temperature": "calibration follows curvature where logits are divided by a temperature",
+    "c4_because": "γ = 3 calibrates because it flattens: equal curvature, mediation, function kept",
+}
+
+
+def bullets(pooled: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Yield each family of claims, what it says, and the count of its verdicts in words.
+
+    Parameters
+    ----------
+    pooled : DataFrame
+        ``docs/pooled.csv``.
+    """
+    for (family, hessian), title in FAMILIES.items():
+        rows = pooled[pooled["family"] == family]
+        rows = rows[rows["hessian_of"] == hessian] if hessian else rows
+        tested = rows[rows["verdict"] != "not tested"]
+        counts = tested["verdict"].value_counts()
+        said = ", ".join(f"{verdict} {n}" for verdict, n in counts.items())
+        said = f"{said} of {len(tested)}" if said else "not tested on the pooled data yet"
+        yield family, title, said

@@ -1,38 +1,45 @@
-"""One self-contained HTML page of experiments: verdicts, table of results, figures, provenance.
+"""One self-contained HTML page: the answer, its evidence, every run to explore, figures.
 
-Made from what ``paper_figures/<experiment>/`` holds, and from nothing else but the captions. What
-an experiment does not have yet, the page says so.
+Made from what ``paper_figures/<experiment>/`` and ``docs/pooled.csv`` hold, and from nothing else
+but the captions and the configurations. What an experiment does not have yet, the page says so.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import pandas as pd
 
-from focal_curvature.analysis import claims, summary
+from focal_curvature.analysis import answer, summary
 from focal_curvature.analysis.evidence import VERDICTS
 from focal_curvature.files import read_json
+from focal_curvature.page import columns, evidence, images
 from focal_curvature.products import products
+from focal_curvature.registry import label
 
-NONE = "none"  # value of the filter for objectives without gamma
+LIMIT = 3_000_000  # bytes
+WIDTHS = (
+    1000,
+    850,
+    700,
+    550,
+)  # of figures in pixels: the first with which the page is small enough
+# The page draws the same, larger.
+NOT_EMBEDDED = frozenset({"verdicts"})
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A PNG file as a data URI, its width and height in pixels, and its caption in HTML."""
+    """A PNG file, its anchor, and its caption in HTML."""
 
     name: str
-    image: str
-    width: int
-    height: int
+    key: str
+    file: Path
     caption: str
 
 
@@ -46,55 +53,40 @@ class Experiment:
         Of its folder.
     claims, provenance : dict or None
         Contents of ``claims.json`` and ``provenance.json``.
-    summary : DataFrame or None
-        ``tables/summary.csv``.
-    families : dict
-        Objective -> what those share that differ in their parameters alone.
+    summary, runs : DataFrame or None
+        ``tables/summary.csv`` and ``runs.csv``.
     figures : list of Figure
+    configuration : str
+        What Snakemake is told to use it, as ``--configfile config/letters.yaml``; may be empty.
     """
 
     name: str
     claims: dict[str, Any] | None
     summary: pd.DataFrame | None
-    families: dict[str, str]
+    runs: pd.DataFrame | None
     figures: list[Figure]
     provenance: dict[str, Any] | None
+    configuration: str
+
+    @property
+    def key(self) -> str:
+        """Its anchor."""
+        return evidence.anchor("experiment", self.name)
+
+    def command(self, *targets: str) -> str:
+        """Return the command that makes files of this experiment, or all of it."""
+        return " ".join(["snakemake --cores 2", self.configuration, *targets]).replace("  ", " ")
+
+    @property
+    def run_command(self) -> str:
+        """The command that makes one run anew, with ``{run}`` in the place of its name."""
+        files = ("curvature/objective.json", "curvature/cross_entropy.json", "calibration.json")
+        return self.command(*(f"results/{self.name}/{{run}}/{file}" for file in files))
 
 
-class Cell(NamedTuple):
-    """What a table shows, and the number to sort it by (NaN: last), if it is one."""
-
-    text: str
-    number: float | None = None
-
-
-class Row(NamedTuple):
-    """Cells, and the values that the filters compare."""
-
-    cells: list[Cell]
-    filters: dict[str, str]
-
-
-class Filter(NamedTuple):
-    """A choice: its key, its label, its values, and the one chosen at first (all if empty)."""
-
-    key: str
-    label: str
-    options: list[str]
-    chosen: str = ""
-
-
-class Table(NamedTuple):
-    """A table with filters; the heading of its rows is the column of that name."""
-
-    key: str
-    headings: list[str]
-    row_heading: str
-    rows: list[Row]
-    filters: list[Filter]
-
-
-def read(folder: Path, caption: Callable[[str, str], str]) -> Experiment:
+def read(
+    folder: Path, caption: Callable[[str, str], str], configuration: Callable[[str], str]
+) -> Experiment:
     """Read an experiment.
 
     Parameters
@@ -103,6 +95,8 @@ def read(folder: Path, caption: Callable[[str, str], str]) -> Experiment:
         A ``paper_figures/<experiment>``; any file may be missing.
     caption : callable
         Takes the names of experiment and figure, returns HTML, which is not escaped.
+    configuration : callable
+        Takes the name of the experiment, returns what Snakemake is told to use it.
 
     Raises
     ------
@@ -118,137 +112,108 @@ def read(folder: Path, caption: Callable[[str, str], str]) -> Experiment:
 
     order = {product.name: product.order for product in products("figures")}
     files = sorted(folder.glob("*.png"), key=lambda f: (order.get(f.stem, math.inf), f.stem))
-    runs = _table(folder / "runs.csv")
     return Experiment(
         name=name,
         claims=optional("claims.json"),
-        summary=_table(folder / "tables/summary.csv"),
-        families={} if runs is None else _families(runs),
-        figures=[_figure(file, caption(name, file.stem)) for file in files],
+        summary=table(folder / "tables/summary.csv"),
+        runs=table(folder / "runs.csv"),
+        figures=[
+            Figure(
+                file.stem,
+                evidence.anchor("figure", name, file.stem),
+                file,
+                caption(name, file.stem),
+            )
+            for file in files
+            if file.stem not in NOT_EMBEDDED
+        ],
         provenance=optional("provenance.json"),
+        configuration=configuration(name),
     )
 
 
-def _families(runs: pd.DataFrame) -> dict[str, str]:
-    """Return the name of each objective's regulariser, or of its loss."""
-    names = runs["loss"] if "regulariser" not in runs else runs["regulariser"].fillna(runs["loss"])
-    return dict(zip(runs["objective"], names, strict=True))
+def table(file: Path) -> pd.DataFrame | None:
+    """Read a table, None if there is no such file.
 
-
-def _table(file: Path) -> pd.DataFrame | None:
+    Raises
+    ------
+    ValueError
+        If it is damaged; names it.
+    """
     try:
         return pd.read_csv(file) if file.exists() else None
     except ValueError as error:
         raise ValueError(f"{file}: cannot be read ({error})") from error
 
 
-def _figure(file: Path, caption: str) -> Figure:
-    data = file.read_bytes()
-    if not data.startswith(b"\x89PNG") or len(data) < 24:
-        raise ValueError(f"{file}: is not a PNG image")
-    image = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return Figure(file.stem, image, *struct.unpack(">II", data[16:24]), caption)
+def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None) -> str:
+    """Return the page: HTML with its style, script and images inside.
 
+    Without script there is all but what is drawn by it. The same experiments give the same text.
 
-def render(experiments: Sequence[Experiment]) -> str:
-    """Return the page: HTML with its style, script and images inside, readable without script.
+    Parameters
+    ----------
+    experiments : sequence of Experiment
+    pooled : DataFrame, optional
+        ``docs/pooled.csv``.
 
-    The same experiments give the same text.
+    Raises
+    ------
+    ValueError
+        If two experiments have the same name, or the page is larger than `LIMIT`.
     """
+    names = [experiment.name for experiment in experiments]
+    if len(set(names)) < len(names):
+        raise ValueError(f"experiments of the same name: {', '.join(sorted(names))}")
+    judged = [experiment for experiment in experiments if experiment.claims]
+    rules = judged[-1].claims["rules"] if judged else {}
+    groups = [] if pooled is None else evidence.of_pooled(pooled, rules)
+    for experiment in judged:
+        groups += evidence.of_experiment(experiment.name, experiment.claims)
+    sources = [*([] if pooled is None else [evidence.POOLED]), *(e.name for e in judged)]
+    runs = {e.name: e.runs for e in experiments if e.runs is not None}
+    commands = {e.name: e.run_command for e in experiments}
+    packed = columns.pack(runs) | {"commands": commands} if runs else None
+    template = _environment().get_template("page.html")
+    for width in WIDTHS:
+        text = template.render(
+            experiments=experiments,
+            judged={experiment.name: experiment for experiment in judged},
+            bullets=[] if pooled is None else list(answer.bullets(pooled.fillna(""))),
+            sources=sources,
+            groups=groups,
+            matrix=evidence.matrix(groups, sources),
+            figures=evidence.FIGURES,
+            symbols=VERDICTS,
+            packed=columns.compress(packed) if packed else "",
+            n_runs=sum(len(table) for table in runs.values()),
+            results={e.name: _results(e.summary) for e in experiments if e.summary is not None},
+            embed=lambda file, width=width: images.embed(file, width),
+            image_width=width,
+        )
+        if len(text.encode()) <= LIMIT:
+            return text
+    raise ValueError(
+        f"the page has {len(text.encode())} bytes, with figures of {width} pixels; limit: {LIMIT}"
+    )
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
-        experiments=experiments,
-        verdicts=_verdicts([e for e in experiments if e.claims]),
-        results=_results([e for e in experiments if e.summary is not None]),
-        symbols=VERDICTS,
-    )
+    environment.filters["label"] = label
+    return environment
 
 
-def _verdicts(experiments: Sequence[Experiment]) -> Table:
-    """Lay out all verdicts; those on all models together are shown at first."""
-    rows, headings = [], []
-    for experiment in experiments:
-        table = pd.DataFrame(experiment.claims["claims"])
-        table = table.astype({"estimate": float, "p_holm": float})
-        printed = claims.printed(table)
-        headings = ["Experiment", *printed]
-        numbers = {
-            "Effect, 95% interval": table["estimate"],
-            "p (Holm)": table["p_holm"],
-            "Seeds": table["seeds"],
-            "Runs": table["runs"],
-        }
-        for i, texts in enumerate(printed.to_dict("records")):
-            cells = [Cell(experiment.name)]
-            for heading, text in texts.items():
-                number = numbers[heading][i] if heading in numbers else None
-                cells.append(Cell(str(text), number))
-            row = table.iloc[i]
-            filters = {"claim": row["family"], "model": row["model"], "verdict": row["verdict"]}
-            rows.append(Row(cells, {"experiment": experiment.name, **filters}))
-    return Table(
-        "verdicts",
-        headings,
-        "Claim",
-        rows,
-        [
-            Filter("experiment", "Experiment", _values(rows, "experiment")),
-            Filter("claim", "Claim", _values(rows, "claim")),
-            Filter("model", "Model", _values(rows, "model"), chosen=claims.ALL),
-            Filter("verdict", "Verdict", _values(rows, "verdict", VERDICTS)),
-        ],
-    )
-
-
-def _results(experiments: Sequence[Experiment]) -> Table:
-    """Lay out the summaries: a row per experiment, model and objective."""
-    summaries = []
-    for experiment in experiments:
-        groups = experiment.summary.groupby(summary.CELL, sort=False, dropna=False)
-        for (model, objective, gamma), group in groups:
-            parts = summary.printed(group).values()
-            texts = {heading: text for part in parts for heading, text in part.iloc[0].items()}
-            means = group.set_index("metric")["mean"]
-            family = experiment.families.get(objective, objective)
-            summaries.append((experiment.name, model, objective, gamma, family, texts, means))
-    metrics = {
-        metric: heading
-        for part in summary.PRINTED.values()
-        for metric, (heading, _) in part.items()
-        if any(metric in means.index for *_, means in summaries)
+def _results(table: pd.DataFrame) -> Mapping[str, pd.DataFrame]:
+    """Lay a summary out for print, networks by their names."""
+    printed = summary.printed(table)
+    return {
+        title: part.assign(Model=part["Model"].map(label)).fillna("")
+        for title, part in printed.items()
+        if len(part)
     }
-    rows = []
-    for name, model, objective, gamma, family, texts, means in summaries:
-        focusing = Cell("–" if math.isnan(gamma) else f"{gamma:g}", gamma)
-        cells = [Cell(name), Cell(model), Cell(objective), focusing]
-        for metric, heading in metrics.items():
-            cells.append(Cell(texts.get(heading, "–"), means.get(metric, math.nan)))
-        filters = {
-            **{"experiment": name, "model": model, "family": family},
-            "gamma": NONE if math.isnan(gamma) else f"{gamma:g}",
-        }
-        rows.append(Row([*cells, Cell(str(texts["n"]), texts["n"])], filters))
-    gammas = sorted({f"{row[3]:g}" for row in summaries if not math.isnan(row[3])}, key=float)
-    return Table(
-        "results",
-        ["Experiment", "Model", "Objective", "γ", *metrics.values(), "n"],
-        "Objective",
-        rows,
-        [
-            Filter("experiment", "Experiment", _values(rows, "experiment")),
-            Filter("model", "Model", _values(rows, "model")),
-            Filter("gamma", "γ", _values(rows, "gamma", [*gammas, NONE])),
-            Filter("family", "Objective", _values(rows, "family")),
-        ],
-    )
-
-
-def _values(rows: Iterable[Row], key: str, order: Iterable[str] = ()) -> list[str]:
-    """Return the values that occur, in the order given or of their occurrence."""
-    values = dict.fromkeys(row.filters[key] for row in rows)
-    return [value for value in order if value in values] or list(values)

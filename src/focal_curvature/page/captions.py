@@ -18,6 +18,8 @@ from focal_curvature.sentences import sentences
 
 logger = logging.getLogger(__name__)
 
+_DEFAULT = Path("config.yaml")
+
 # The text is the repository's own; nothing in it may reach for a file.
 _SETTINGS = {"raw_enabled": False, "file_insertion_enabled": False, "math_output": "MathML"}
 
@@ -27,7 +29,7 @@ def caption(experiment: str, figure: str) -> str:
 
     The working directory must hold ``workflow/`` and the configurations.
     """
-    settings = _settings(experiment)
+    settings = _found(experiment)[1]
     file = Path(f"workflow/report/figures/{figure}.rst")
     try:
         text = (
@@ -64,11 +66,20 @@ def render(template: str, settings: Mapping[str, Any]) -> str:
     return parts["body"].strip()
 
 
+def configuration(experiment: str) -> str:
+    """Return what Snakemake is told to use an experiment's configuration.
+
+    Empty for the default experiment, and where no file names the experiment.
+    """
+    file = _found(experiment)[0]
+    return f"--configfile {file}" if file and file != _DEFAULT else ""
+
+
 @cache
-def _settings(experiment: str) -> dict[str, Any] | None:
-    """Return an experiment's configuration with all defaults, or None if no file names it."""
-    for file in [Path("config.yaml"), *sorted(Path("config").glob("*.yaml"))]:
+def _found(experiment: str) -> tuple[Path | None, dict[str, Any] | None]:
+    """Return an experiment's configuration, its file and its content with all defaults, if any."""
+    for file in [_DEFAULT, *sorted(Path("config").glob("*.yaml"))]:
         written = yaml.safe_load(file.read_text(encoding="utf-8"))
         if written.get("experiment") == experiment:
-            return config.complete(written)
-    return None
+            return file, config.complete(written)
+    return None, None

@@ -1,50 +1,63 @@
-"""The page as a reader has it: in Chromium, by keyboard, on a phone, on paper, without script."""
+"""The page as a reader has it, in Chromium: pointer, keyboard, phone, paper, at night."""
 
 import os
 import shutil
 
+import pandas as pd
 import pytest
 from checkout import ROOT
-from experiments import claim, summary, write
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from focal_curvature import page
 
-VISIBLE = """
-return [...document.querySelectorAll(`#${arguments[0]}-table tbody tr`)]
-  .filter((row) => row.checkVisibility()).map((row) => ({...row.dataset}))
-"""
-NUMBERS = """
-return [...document.querySelectorAll("#results-table tbody tr")]
-  .filter((row) => row.checkVisibility())
-  .map((row) => row.querySelector(`[data-label="${arguments[0]}"]`).dataset.number)
-"""
+# The smallest committed experiment that has all columns, and one that has few.
+EXPERIMENTS = ("digits", "fashion_mnist")
+RUNS = {name: pd.read_csv(ROOT / f"paper_figures/{name}/runs.csv") for name in EXPERIMENTS}
+N_RUNS = sum(map(len, RUNS.values()))
+
 FOCUS = """
 const focused = document.activeElement, box = focused.getBoundingClientRect();
 const style = getComputedStyle(focused);
 return {
-  name: focused.name || focused.textContent.trim(),
-  table: focused.closest("section")?.id,
+  tag: focused.tagName, name: focused.name, section: focused.closest("section")?.id,
+  text: focused.textContent.trim(), figure: focused.closest("figure")?.id,
   seen: box.right > 0 && box.bottom > 0 && box.left < innerWidth && box.top < innerHeight,
   outline: style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth),
 }
 """
+# Colours of a canvas with how many pixels have them, those of the background left out.
+COLOURS = """
+const canvas = document.querySelector(`#${arguments[0]} canvas`);
+const copy = new OffscreenCanvas(canvas.width, canvas.height);
+const context = copy.getContext("2d", { willReadFrequently: true });
+context.drawImage(canvas, 0, 0);
+const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+const found = {};
+for (let i = 0; i < data.length; i += 4)
+  if (data[i + 3] > 100) {
+    const key = `${data[i]},${data[i + 1]},${data[i + 2]}`;
+    found[key] = (found[key] ?? 0) + 1;
+  }
+return found
+"""
+OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+BACKGROUND = "return getComputedStyle(document.body).backgroundColor"
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Write a page of the committed experiments and of a made-up one; return where it lies."""
-    folder = tmp_path_factory.mktemp("page")
-    ece = {("ce", 0.0): 0.5, ("focal-0.7", 0.7): 0.3, ("ce-sam-0.05", float("nan")): 0.4}
-    claims = [claim("made_up_net", "supported", 0.5), claim("all models", "not tested")]
-    made_up = write(folder / "made_up", summary("made_up_net", ece), claims)
-    folders = [*sorted((ROOT / "paper_figures").iterdir()), made_up]
-    experiments = [page.read(folder, lambda experiment, figure: "") for folder in folders]
-    (folder / "page.html").write_text(page.render(experiments))
-    return (folder / "page.html").as_uri()
+    folders = [ROOT / f"paper_figures/{name}" for name in EXPERIMENTS]
+    experiments = [
+        page.read(folder, lambda experiment, figure: "<p>As it is.</p>", lambda name: "")
+        for folder in folders
+    ]
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    file.write_text(page.render(experiments, pd.read_csv(ROOT / "docs/pooled.csv")))
+    return file.as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +78,17 @@ def browser():
 def reader(browser, address):
     """Open the page anew; at the end nothing may have gone wrong in it."""
     window(browser, 1280, 900)
-    browser.get(address)
+    media(browser)
+    show(browser, address)
     yield browser
     assert browser.get_log("browser") == []
+
+
+def show(browser, address):
+    browser.get("about:blank")
+    browser.get(address)
+    drawn = "return performance.getEntriesByName('drawn').length"
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(drawn) == 1)
 
 
 def window(browser, width, height, mobile=False):
@@ -75,152 +96,309 @@ def window(browser, width, height, mobile=False):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
+def media(browser, scheme="light", medium=""):
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    settings = {"media": medium, "features": features}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", settings)
+
+
 def press(browser, *keys):
     webdriver.ActionChains(browser).send_keys(*keys).perform()
     return browser.execute_script(FOCUS)
 
 
-def tab_to(browser, table, name):
-    """Press Tab until the control is focused; every one on the way must be seen to be."""
-    for _ in range(100):
+def tab_to(browser, **wanted):
+    """Press Tab until what is wanted is focused; every stop on the way must be seen to be."""
+    for _ in range(300):
         focus = press(browser, Keys.TAB)
         assert focus["seen"], focus
         assert focus["outline"] >= 2, focus
-        if (focus["table"], focus["name"]) == (table, name):
+        if wanted.items() <= focus.items():
             return
-    pytest.fail(f"Tab does not reach {name}")
+    pytest.fail(f"Tab does not reach {wanted}")
 
 
-def count(browser, table):
-    status = browser.find_element(By.ID, f"{table}-count")
-    assert status.get_attribute("aria-live") == "polite"
-    return status.text
+def text(browser, selector):
+    return browser.find_element(By.CSS_SELECTOR, selector).text
 
 
-def overflow(browser):
-    script = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    return browser.execute_script(script)
+def choose(browser, form, name, label):
+    Select(
+        browser.find_element(By.CSS_SELECTOR, f"{form} select[name={name}]")
+    ).select_by_visible_text(label)
 
 
-def test_the_first_tab_skips_to_the_content(reader):
-    assert press(reader, Keys.TAB)["name"] == "Skip to the results"
+def points(browser, side):
+    canvas = browser.find_element(By.CSS_SELECTOR, f"#{side} canvas")
+    return int(canvas.get_attribute("data-points"))
+
+
+def drag(browser, side, begin, end):
+    """Drag over a plot, between two places given as shares of its width and height."""
+    canvas = browser.find_element(By.CSS_SELECTOR, f"#{side} canvas")
+    browser.execute_script("arguments[0].scrollIntoView()", canvas)
+    width, height = canvas.size["width"], canvas.size["height"]
+    places = [(round((x - 0.5) * width), round((y - 0.5) * height)) for x, y in (begin, end)]
+    actions = webdriver.ActionChains(browser)
+    actions.move_to_element_with_offset(canvas, *places[0]).click_and_hold()
+    actions.move_to_element_with_offset(canvas, *places[1]).release().perform()
+
+
+def shown_groups(browser):
+    groups = browser.find_elements(By.CSS_SELECTOR, ".group")
+    return [group.get_attribute("id") for group in groups if group.is_displayed()]
+
+
+def test_the_first_tab_skips_to_the_answer(reader):
+    assert press(reader, Keys.TAB)["text"] == "Skip to the answer"
     press(reader, Keys.ENTER)
     assert reader.switch_to.active_element.get_attribute("id") == "main"
-    assert press(reader, Keys.TAB)["table"] == "verdicts"
+    assert press(reader, Keys.TAB)["section"] == "answer"
 
 
-def test_results_are_filtered_by_keyboard(reader):
-    everything = reader.execute_script(VISIBLE, "results")
-    tab_to(reader, "results", "experiment")
-    press(reader, *"made")  # the first letters choose, as in any native control
-    rows = reader.execute_script(VISIBLE, "results")
-    assert [row["gamma"] for row in rows] == ["0", "0.7", "none"]
-    assert {row["experiment"] for row in rows} == {"made_up"}
-    assert count(reader, "results") == f"3 of {len(everything)} rows"
+def test_question_answer_and_matrix_are_the_first_screen(reader):
+    for selector in ("h1", ".bullets", "#matrix thead"):
+        box = reader.find_element(By.CSS_SELECTOR, selector).rect
+        assert box["y"] + box["height"] < 900
 
-    tab_to(reader, "results", "gamma")
-    press(reader, Keys.ARROW_DOWN)
-    assert [row["gamma"] for row in reader.execute_script(VISIBLE, "results")] == ["0"]
-    press(reader, Keys.END)
-    (row,) = reader.execute_script(VISIBLE, "results")
-    assert row["family"] == "sam"
 
-    tab_to(reader, "results", "family")
-    press(reader, *"focal")
-    assert reader.execute_script(VISIBLE, "results") == []
-    assert count(reader, "results") == f"0 of {len(everything)} rows"
+def test_runs_are_drawn_before_the_page_has_loaded(reader):
+    drawn, loaded = reader.execute_script(
+        "return [performance.getEntriesByName('drawn')[0].startTime, "
+        "performance.getEntriesByType('navigation')[0].loadEventEnd]"
+    )
+    assert 0 < drawn < loaded
+    assert len(reader.execute_script(COLOURS, "left")) > 10
 
-    tab_to(reader, "results", "Show all")
+
+def test_a_cell_leads_to_its_evidence_and_back(reader):
+    assert all(group.startswith("pooled--") for group in shown_groups(reader))
+    reader.find_element(
+        By.CSS_SELECTOR, "#matrix a[href='#digits--c4_mediation--objective']"
+    ).click()
+    assert shown_groups(reader) == ["digits--c4_mediation--objective"]
+    focused = reader.switch_to.active_element
+    assert focused.get_attribute("id") == "digits--c4_mediation--objective"
+    assert "share of the effect through the measure" in focused.text
+    assert "python tools/judge.py digits" in focused.text
+    assert "of 0 rows" not in text(reader, "#verdict-count")
+    focused.find_element(By.PARTIAL_LINK_TEXT, "Figure: interventions").click()
+    figure = reader.switch_to.active_element
+    assert figure.get_attribute("id") == "figure--digits--interventions"
+    image = figure.find_element(By.TAG_NAME, "img")
+    assert image.is_displayed()
+    WebDriverWait(reader, 10).until(lambda _: image.get_property("naturalWidth") > 500)
+    reader.back()
+    assert reader.switch_to.active_element.get_attribute("id") == "digits--c4_mediation--objective"
+
+
+def test_a_cell_is_chosen_by_keyboard(reader):
+    tab_to(reader, section="answer", tag="A", text="?!?!")
+    target = reader.switch_to.active_element.get_attribute("href").partition("#")[2]
     press(reader, Keys.ENTER)
-    assert reader.execute_script(VISIBLE, "results") == everything
+    assert shown_groups(reader) == [target]
 
 
-def test_models_are_filtered_by_keyboard(reader):
-    tab_to(reader, "results", "model")
-    for _ in range(2):
-        press(reader, Keys.ARROW_DOWN)
-    models = list(dict.fromkeys(row["model"] for row in reader.execute_script(VISIBLE, "results")))
-    control = reader.switch_to.active_element
-    assert models == [control.get_attribute("value")]
-    assert control.find_element(By.CSS_SELECTOR, "option:nth-child(3)").text == models[0]
+def test_an_address_with_an_anchor_shows_it(reader, address):
+    reader.get("about:blank")
+    show(reader, f"{address}#fashion_mnist--c1_trend--objective")
+    assert shown_groups(reader) == ["fashion_mnist--c1_trend--objective"]
 
 
-def test_columns_are_sorted_by_keyboard(reader):
-    files = [float(number) for number in reader.execute_script(NUMBERS, "ECE (%)")]
-    assert files != sorted(files)
-    tab_to(reader, "results", "ECE (%)")
-    for key, direction in ((Keys.ENTER, "ascending"), (Keys.SPACE, "descending")):
-        assert press(reader, key)["name"] == "ECE (%)"
-        found = [float(number) for number in reader.execute_script(NUMBERS, "ECE (%)")]
-        assert found == sorted(files, reverse=direction == "descending")
-        sorted_by = reader.find_elements(By.CSS_SELECTOR, "#results-table [aria-sort]")
-        assert [heading.get_attribute("aria-sort") for heading in sorted_by] == [direction]
-        assert count(reader, "results").endswith(f"rows, sorted by ECE (%), {direction}")
+def test_verdicts_are_filtered(reader):
+    choose(reader, "#verdict-filters", "source", "digits")
+    choose(reader, "#verdict-filters", "verdict", "contradicted")
+    groups = shown_groups(reader)
+    assert groups and all(group.startswith("digits--") for group in groups)
+    rows = [r for r in reader.find_elements(By.CSS_SELECTOR, ".group tbody tr") if r.is_displayed()]
+    assert all("✗" in row.text for row in rows)
+    assert text(reader, "#verdict-count").startswith(f"{len(rows)} of ")
+    choose(reader, "#verdict-filters", "verdict", "described")
+    assert "digits--c4_rivals" in shown_groups(reader)
+    reader.find_element(By.CSS_SELECTOR, "#verdict-filters button").click()
+    assert len(shown_groups(reader)) == len(reader.find_elements(By.CSS_SELECTOR, ".group"))
 
 
-def test_rows_without_a_number_come_last_either_way(reader):
-    without = reader.execute_script(NUMBERS, "γ").count("")
-    assert without
-    heading = reader.find_element(By.XPATH, "//*[@id='results-table']//button[.='γ']")
-    for _ in range(2):
-        heading.send_keys(Keys.ENTER)
-        numbers = reader.execute_script(NUMBERS, "γ")
-        assert set(numbers[-without:]) == {""}
-        assert "" not in numbers[:-without]
+def test_every_interval_is_drawn_where_its_numbers_say(reader):
+    row = reader.find_element(By.CSS_SELECTOR, "#pooled--c1_trend--cross_entropy tbody tr")
+    reader.execute_script("arguments[0].scrollIntoView()", row)
+    null, bar, mark = reader.execute_script(
+        "return [...arguments[0].querySelectorAll('line, use')].map((e) => {"
+        "const b = e.getBoundingClientRect(); return [b.left, b.right]})",
+        row,
+    )
+    assert bar[0] < (mark[0] + mark[1]) / 2 < bar[1] < null[0]  # -0.83 [-1.04, -0.62]
 
 
-def test_verdicts_are_of_all_models_until_others_are_asked_for(reader):
-    shown = reader.execute_script(VISIBLE, "verdicts")
-    assert {row["model"] for row in shown} == {"all models"}
-    tab_to(reader, "verdicts", "verdict")
-    press(reader, *"not")
-    shown = reader.execute_script(VISIBLE, "verdicts")
-    assert {(row["verdict"], row["model"]) for row in shown} == {("not tested", "all models")}
-    tab_to(reader, "verdicts", "Show all")
-    press(reader, Keys.SPACE)
-    assert {"all models", "made_up_net"} <= {
-        row["model"] for row in reader.execute_script(VISIBLE, "verdicts")
-    }
+def test_axes_are_chosen(reader):
+    assert points(reader, "left") == points(reader, "right") == N_RUNS
+    before = reader.execute_script(COLOURS, "left")
+    choose(reader, "#left", "y", "accuracy")
+    known = int(RUNS["digits"]["accuracy"].notna().sum())
+    assert points(reader, "left") == known < N_RUNS
+    caption = text(reader, "#left figcaption")
+    assert caption.startswith(
+        f"accuracy against trace of the Hessian of the training objective: {known}"
+    )
+    assert f"{N_RUNS - known} have no such number" in caption
+    assert "Share of samples whose most probable class is the label." in caption
+    assert reader.execute_script(COLOURS, "left") != before
+    assert points(reader, "right") == N_RUNS
 
 
-def test_details_open_by_keyboard(reader):
-    details = reader.find_elements(By.CSS_SELECTOR, ".experiment details")
-    assert len(details) == len(reader.find_elements(By.CSS_SELECTOR, ".experiment"))
-    details[-1].find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
-    assert "0123456789abcdef" in details[-1].text
+def test_logarithms_leave_out_what_is_not_above_zero(reader):
+    choose(reader, "#left", "x", "γ")
+    runs = sum(int(table["gamma"].notna().sum()) for table in RUNS.values())
+    assert points(reader, "left") == runs
+    box = reader.find_element(By.CSS_SELECTOR, "#left [name=xlog]")
+    assert not box.is_selected()
+    box.send_keys(Keys.SPACE)
+    assert points(reader, "left") == sum(int((t["gamma"] > 0).sum()) for t in RUNS.values())
+
+
+def test_runs_are_filtered_and_coloured(reader):
+    choose(reader, "#explore-filters", "experiment", "digits")
+    assert points(reader, "left") == points(reader, "right") == len(RUNS["digits"])
+    choose(reader, "#explore-filters", "model", "small CNN")
+    assert points(reader, "left") == (RUNS["digits"]["model"] == "small_cnn").sum()
+    choose(reader, "#explore-filters", "model", "all")
+    choose(reader, "#explore-filters", "colour", "network")
+    assert text(reader, "#legend").split("\n") == ["small CNN", "small ResNet"]
+    colours = reader.execute_script(COLOURS, "left")
+    assert len(colours) > 4
+    choose(reader, "#explore-filters", "colour", "accuracy")
+    assert text(reader, "#legend").startswith("accuracy: 0.")
+
+
+def test_what_is_brushed_in_one_plot_shows_in_both_and_in_a_table(reader):
+    before = reader.execute_script(COLOURS, "right")
+    drag(reader, "left", (0.1, 0.02), (0.5, 0.85))
+    said = text(reader, "#selected")
+    selected = int(said.split()[0])
+    assert 0 < selected < N_RUNS
+    assert f"{selected} of them selected" in text(reader, "#left figcaption")
+    assert f"{selected} of them selected" in text(reader, "#right figcaption")
+    assert reader.execute_script(COLOURS, "right") != before
+    rows = reader.find_elements(By.CSS_SELECTOR, "#selection tbody tr")
+    assert len(rows) == min(20, selected)
+    experiment, run, trace, *_ = (cell.text for cell in rows[0].find_elements(By.TAG_NAME, "td"))
+    runs = RUNS[experiment].set_index("run")
+    assert float(trace) == pytest.approx(runs.loc[run, "trace_objective"], rel=1e-3)
+    reader.find_element(By.CSS_SELECTOR, "#explore-filters button").click()
+    assert text(reader, "#selected") == "No runs selected."
+    assert reader.execute_script(COLOURS, "right") == before
+
+
+def test_a_run_says_what_it_is_and_how_to_make_it_by_keyboard(reader):
+    choose(reader, "#explore-filters", "experiment", "digits")
+    tab_to(reader, tag="CANVAS", figure="left")
+    press(reader, Keys.ARROW_RIGHT)
+    least = RUNS["digits"].sort_values("trace_objective").iloc[0]
+    said = text(reader, "#run")
+    assert said.startswith(f"digits: small CNN, {least['objective']}, seed {least['seed']};")
+    assert f"ECE {least['ece']:.4g}"[:10] in said
+    command = text(reader, "#run code")
+    assert command.startswith(f"snakemake --cores 2 results/digits/{least['run']}/curvature/")
+    press(reader, Keys.ARROW_RIGHT)
+    assert text(reader, "#run") != said
+    press(reader, Keys.ARROW_LEFT)
+    assert text(reader, "#run") == said
+
+
+def test_runs_are_selected_by_keyboard(reader):
+    tab_to(reader, tag="CANVAS", figure="left")
+    press(reader, Keys.ARROW_RIGHT, "s", *[Keys.ARROW_RIGHT] * 30, "s")
+    selected = int(text(reader, "#selected").split()[0])
+    assert 2 <= selected <= 31
+    press(reader, Keys.ESCAPE)
+    assert text(reader, "#selected") == "No runs selected."
+
+
+def test_a_run_that_was_clicked_stays(reader):
+    canvas = reader.find_element(By.CSS_SELECTOR, "#left canvas")
+    canvas.send_keys(Keys.ARROW_RIGHT)
+    said = text(reader, "#run")
+    webdriver.ActionChains(reader).move_to_element(canvas).move_by_offset(40, 30).perform()
+    assert text(reader, "#run") == said
+
+
+def test_evidence_leads_to_the_plot_of_its_runs(reader):
+    reader.find_element(
+        By.CSS_SELECTOR, "#matrix a[href='#digits--c2_within_gamma--objective']"
+    ).click()
+    group = reader.find_element(By.ID, "digits--c2_within_gamma--objective")
+    group.find_element(By.LINK_TEXT, "Plot the runs").click()
+    assert points(reader, "left") == len(RUNS["digits"])
+    assert "squared calibration error against trace" in text(reader, "#left figcaption")
+
+
+def test_a_screen_reader_is_told(reader):
+    for selector in ("#run", "#selected", "#verdict-count"):
+        element = reader.find_element(By.CSS_SELECTOR, selector)
+        assert element.get_attribute("aria-live") == "polite"
+    canvas = reader.find_element(By.CSS_SELECTOR, "#left canvas")
+    assert f"{N_RUNS} runs" in canvas.accessible_name
+    cell = reader.find_element(By.CSS_SELECTOR, "#matrix a[href='#digits--c1_trend--objective']")
+    assert cell.accessible_name.startswith(
+        "C1, curvature falls from γ = 0 to 5, its own loss, digits:"
+    )
+    for control in reader.find_elements(By.CSS_SELECTOR, "select, input, button, canvas"):
+        assert control.accessible_name
+
+
+def brightness(browser):
+    """Mean of what is drawn in a plot, from 0 to 255."""
+    found = browser.execute_script(COLOURS, "left")
+    drawn = sum(n * sum(map(int, colour.split(","))) / 3 for colour, n in found.items())
+    return drawn / sum(found.values())
+
+
+def test_dark_is_dark_and_plots_are_drawn_anew(reader):
+    light = brightness(reader)
+    assert reader.execute_script(BACKGROUND) == "rgb(255, 255, 255)"
+    media(reader, "dark")
+    background = reader.execute_script(BACKGROUND)
+    assert max(map(int, background[4:-1].split(", "))) < 40
+    WebDriverWait(reader, 5).until(lambda _: brightness(reader) != light)
+    ink = reader.execute_script("return getComputedStyle(document.body).color")
+    assert min(map(int, ink[4:-1].split(", "))) > 200
+    choose(reader, "#explore-filters", "experiment", "digits")
+    dark = brightness(reader)
+    media(reader, "light")
+    WebDriverWait(reader, 5).until(lambda _: brightness(reader) < dark)
 
 
 def test_a_phone_scrolls_down_only(reader):
     window(reader, 360, 740, mobile=True)
-    assert overflow(reader) <= 0
-    for button in reader.find_elements(By.CSS_SELECTOR, ".filters button"):
-        button.send_keys(Keys.ENTER)
-    for summary_ in reader.find_elements(By.TAG_NAME, "summary"):
-        summary_.send_keys(Keys.ENTER)
-    assert overflow(reader) <= 0
+    assert reader.execute_script(OVERFLOW) <= 0
+    reader.find_element(By.CSS_SELECTOR, "#verdict-filters button").send_keys(Keys.ENTER)
+    reader.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    assert reader.execute_script(OVERFLOW) <= 0
     assert reader.execute_script("return innerWidth") == 360
+    matrix = reader.find_element(By.ID, "matrix")
+    assert matrix.rect["x"] >= 0 and matrix.rect["x"] + matrix.rect["width"] <= 360
+    drag(reader, "left", (0.3, 0.1), (0.9, 0.8))
+    assert int(text(reader, "#selected").split()[0]) > 0
 
 
-def test_paper_shows_no_controls_and_cuts_nothing(reader):
+def test_paper_is_light_shows_no_controls_and_cuts_nothing(reader):
     window(reader, 1009, 680)  # A4 across, less the margins
-    reader.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    try:
-        assert not any(form.is_displayed() for form in reader.find_elements(By.TAG_NAME, "form"))
-        assert overflow(reader) <= 0
-        reader.execute_script("dispatchEvent(new Event('beforeprint'))")
-        details = reader.find_elements(By.TAG_NAME, "details")
-        assert all(part.get_attribute("open") for part in details)
-    finally:
-        reader.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    media(reader, "dark", "print")
+    assert reader.execute_script(BACKGROUND) == "rgb(255, 255, 255)"
+    assert not any(form.is_displayed() for form in reader.find_elements(By.TAG_NAME, "form"))
+    assert reader.execute_script(OVERFLOW) <= 0
+    assert reader.find_element(By.ID, "matrix").is_displayed()
 
 
-def test_without_script_everything_is_shown(browser, address):
+def test_without_script_everything_but_plots_is_there(browser, address):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
+        browser.get("about:blank")
         browser.get(address)
-        rows = browser.find_elements(By.CSS_SELECTOR, "tbody tr")
-        assert {row.get_attribute("data-model") for row in rows} > {"all models", "made_up_net"}
-        assert all(row.is_displayed() for row in rows)
-        assert not any(form.is_displayed() for form in browser.find_elements(By.TAG_NAME, "form"))
+        groups = browser.find_elements(By.CSS_SELECTOR, ".group")
+        assert len(groups) > 50
+        assert all(group.is_displayed() for group in groups)
+        assert "needs a browser with script" in text(browser, "#explore-failed")
+        assert not browser.find_element(By.ID, "explore-controls").is_displayed()
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -75,7 +75,8 @@ class Experiment:
 
     def command(self, *targets: str) -> str:
         """Return the command that makes files of this experiment, or all of it."""
-        return " ".join(["snakemake --cores 2", self.configuration, *targets]).replace("  ", " ")
+        # --configfile would take targets behind it for files.
+        return " ".join(filter(None, ["snakemake --cores 2", *targets, self.configuration]))
 
     @property
     def run_command(self) -> str:
@@ -179,7 +180,9 @@ def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None
         text = template.render(
             experiments=experiments,
             judged={experiment.name: experiment for experiment in judged},
-            bullets=[] if pooled is None else list(answer.bullets(pooled.fillna(""))),
+            bullets=[]
+            if pooled is None
+            else list(answer.bullets(pooled.fillna({"hessian_of": ""}))),
             sources=sources,
             groups=groups,
             matrix=evidence.matrix(groups, sources),

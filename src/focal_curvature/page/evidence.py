@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,16 +27,18 @@ FIGURES = {
 }
 
 
+FEW = 20  # ends of intervals: with more, the farthest do not set the scale
+
+
 @dataclass(frozen=True)
 class Interval:
-    """Where a row's interval is drawn: percentages of the width, and whether an end is beyond."""
+    """Where a row's interval is drawn: percentages of the width, and whether an end is not."""
 
     low: float
     estimate: float
     high: float
     null: float
-    below: bool
-    above: bool
+    beyond: bool
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,7 @@ class Group:
     @property
     def words(self) -> str:
         """What its cell shows, in words: verdicts, counted."""
-        counts: dict[str, int] = {}
-        for row in self.decided:
-            text = row.verdict + (", fragile" if row.fragile else "")
-            counts[text] = counts.get(text, 0) + 1
+        counts = Counter(row.verdict + ", fragile" * row.fragile for row in self.decided)
         return "; ".join(f"{n} {text}" for text, n in counts.items())
 
 
@@ -121,8 +121,7 @@ def of_experiment(name: str, content: Mapping[str, Any]) -> list[Group]:
     low, high = np.array(ends, float).T
     table = table.assign(low=low, high=high).astype({"estimate": float, "p_holm": float})
     shown = claims.printed(table)
-    replication = shown.get("Replication", "")
-    table = table.assign(p_text=shown["p (Holm)"], replication_text=replication)
+    table = table.assign(p_text=shown["p (Holm)"], replication_text=shown["Replication"])
     return _groups(name, table, content["rules"], claims.ALL)
 
 
@@ -138,7 +137,8 @@ def of_pooled(table: pd.DataFrame, rules: Mapping[str, Any]) -> list[Group]:
         effect=shown["Effect, 95% interval"],
         p_text=shown["p (Holm)"],
         replication_text=shown["Replication"],
-        statistic="random-effects mean over networks" + table["part"].map(": {}".format),
+        statistic="random-effects mean over networks"
+        + table["part"].map(lambda part: f": {part}" if part else ""),
         unit=table["part"],
         null=0.0,
     )
@@ -194,8 +194,9 @@ class _Scale:
         self.null = float(rows["null"].iloc[0])
         bounds = self.number(rows[["low", "high"]].to_numpy(float).ravel())
         bounds = bounds[np.isfinite(bounds)]
-        inner = np.percentile(bounds, [10, 90]) if len(bounds) else np.zeros(2)
-        low, high = min(inner[0], self.number(self.null)), max(inner[1], self.number(self.null))
+        if len(bounds) > FEW:
+            bounds = np.percentile(bounds, [5, 95])
+        low, high = (end([*bounds, self.number(self.null)]) for end in (min, max))
         pad = 0.08 * (high - low) or 1.0
         self.low, self.high = low - pad, high + pad
         form = "×{:.2g}" if self.logarithmic else "{:.2g}"
@@ -216,20 +217,18 @@ class _Scale:
             return None
         return Interval(
             *(self.place(value) for value in (low, estimate, high, self.null)),
-            below=bool(self.number(low) < self.low),
-            above=bool(self.number(high) > self.high),
+            beyond=bool(self.number(low) < self.low or self.number(high) > self.high),
         )
 
 
 def _row(
     row: Mapping[str, Any], rules: Mapping[str, Any], scale: _Scale, names: Mapping[str, str]
 ) -> Row:
-    measure, outcome = row.get("measure") or "", row.get("outcome") or ""
-    gamma = row.get("gamma")
+    measure, outcome = row["measure"], row["outcome"]
     parts = [
         rules.get("measures", {}).get(measure, measure.replace("_", " ")),
         rules.get("outcomes", {}).get(outcome, {}).get("label", outcome.replace("_", " ")),
-        "" if gamma is None or pd.isna(gamma) else f"γ = {gamma:g}",
+        "" if pd.isna(row["gamma"]) else f"γ = {row['gamma']:g}",
     ]
     return Row(
         test=", ".join(filter(None, parts)) or row["says"],
@@ -240,7 +239,7 @@ def _row(
         runs=row["runs"],
         replication=row["replication_text"],
         verdict=row["verdict"],
-        fragile=bool(row.get("fragile", False)),
+        fragile=bool(row["fragile"]),
         reason=re.sub(r"\w+", lambda name: names.get(name[0], name[0]), row["reason"]),
         interval=scale.interval(row["low"], row["estimate"], row["high"]),
     )
@@ -248,12 +247,9 @@ def _row(
 
 def _plot(row: Mapping[str, Any]) -> tuple[str, str]:
     """Return the columns to look at: a measure of curvature against gamma, or an outcome."""
-    measure = row.get("measure") or ""
-    curvature = f"{measure}_{row['hessian_of']}" if row["hessian_of"] else measure
-    outcome = row.get("outcome") or ""
-    if not outcome:
-        return "gamma", curvature
-    return (curvature or ("strength" if "strength" in row["claim"] else "gamma")), outcome
+    curvature = "_".join(filter(None, (row["measure"], row["hessian_of"])))
+    level = "strength" if "strength" in row["claim"] else "gamma"
+    return (curvature or level, row["outcome"]) if row["outcome"] else (level, curvature)
 
 
 def matrix(groups: Iterable[Group], sources: Sequence[str]) -> list[dict[str, Any]]:

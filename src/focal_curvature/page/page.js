@@ -45,6 +45,7 @@ const explore = ({ kinds, numbers, commands }) => {
   let visible = []; // runs that the filters leave
   let selected = null; // a set of runs, or null
   let current = null;
+  let kept = false; // whether the current run stays where the pointer goes on
 
   /* What colours and marks a run: levels, or a number on a ramp. */
   let look;
@@ -232,13 +233,14 @@ const explore = ({ kinds, numbers, commands }) => {
         area = [...from, a, b];
         select();
         redraw();
-      } else if (!from) choose(nearest(a, b) ?? current);
+      } else if (!from && !kept) choose(nearest(a, b) ?? current);
     });
     canvas.addEventListener("pointerup", ({ offsetX: a, offsetY: b }) => {
       if (from && !area) {
         const run = nearest(a, b);
-        if (run === null) drop();
-        else choose(run);
+        kept = run !== null;
+        if (kept) choose(run);
+        else drop();
       }
       from = area = null;
       redraw();
@@ -252,6 +254,7 @@ const explore = ({ kinds, numbers, commands }) => {
         const [way, step] = along;
         const order = [...points].sort((a, b) => a[way] - b[way] || a[2] - b[2]);
         const at = here ? order.indexOf(here) + step : 0;
+        kept = true;
         if (order.length) choose(order[Math.min(Math.max(at, 0), order.length - 1)][2]);
         const now = points.find((point) => point[2] === current);
         if (begun && now) {
@@ -266,7 +269,7 @@ const explore = ({ kinds, numbers, commands }) => {
           list();
         } else begun = [here[0], here[1]];
       } else if (event.key === "Escape") {
-        begun = area = null;
+        kept = begun = area = null;
         drop();
       } else return;
       event.preventDefault();
@@ -337,6 +340,7 @@ const explore = ({ kinds, numbers, commands }) => {
     for (let run = 0; run < size; run++)
       if (["experiment", "model", "arm"].every((key) => !filters[key].value || level(key, run) === filters[key].value)) visible.push(run);
     selected = current = null;
+    kept = false;
     $("#run").textContent = "No run chosen.";
     setLook();
     redraw();

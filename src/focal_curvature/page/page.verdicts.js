@@ -7,12 +7,13 @@ const filterVerdicts = (() => {
   const groups = $$(".group");
   const total = $$(".group tbody tr").length;
   const shown = "those that decide";
+  const verdict = (row) => $("b", row).className.replace("-", " ");
   const values = {
     source: (group) => [group.dataset.source],
     claim: (group) => [group.dataset.claim],
     hessian: (group) => [group.dataset.hessian],
     model: (group) => $$("tbody tr", group).map((row) => row.cells[1].textContent),
-    verdict: (group) => $$("tbody tr", group).map((row) => row.dataset.verdict),
+    verdict: (group) => $$("tbody tr", group).map(verdict),
   };
   for (const [key, of] of Object.entries(values)) {
     const found = [...new Set(groups.flatMap(of))];
@@ -30,7 +31,7 @@ const filterVerdicts = (() => {
       const inside = ["source", "claim", "hessian"].every((key) => fits(key, group.dataset[key]));
       let left = 0;
       for (const row of $$("tbody tr", group)) {
-        row.hidden = !(fits("model", row.cells[1].textContent) && fits("verdict", row.dataset.verdict));
+        row.hidden = !(fits("model", row.cells[1].textContent) && fits("verdict", verdict(row)));
         left += !row.hidden;
       }
       group.hidden = !(inside && left);

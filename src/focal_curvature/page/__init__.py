@@ -23,12 +23,8 @@ from focal_curvature.products import products
 from focal_curvature.registry import label
 
 LIMIT = 3_000_000  # bytes
-WIDTHS = (
-    1000,
-    850,
-    700,
-    550,
-)  # of figures in pixels: the first with which the page is small enough
+# Of figures in pixels: the first with which the page is small enough.
+WIDTHS = (1000, 900, 800, 700, 600)
 # The page draws the same, larger.
 NOT_EMBEDDED = frozenset({"verdicts"})
 

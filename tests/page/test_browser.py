@@ -1,5 +1,6 @@
 """The page as a reader has it, in Chromium: pointer, keyboard, phone, paper, at night."""
 
+import itertools
 import os
 import shutil
 
@@ -217,6 +218,14 @@ def test_verdicts_are_filtered(reader):
     assert "digits--c4_rivals" in shown_groups(reader)
     reader.find_element(By.CSS_SELECTOR, "#verdict-filters button").click()
     assert len(shown_groups(reader)) == len(reader.find_elements(By.CSS_SELECTOR, ".group"))
+
+
+def test_controls_do_not_lie_on_one_another(reader):
+    for form in reader.find_elements(By.TAG_NAME, "form"):
+        boxes = [e.rect for e in form.find_elements(By.CSS_SELECTOR, "select, button, input")]
+        for box, following in itertools.pairwise(boxes):
+            beside = box["x"] + box["width"] <= following["x"] + 1
+            assert beside or box["y"] + box["height"] <= following["y"] + 1
 
 
 def test_every_interval_is_drawn_where_its_numbers_say(reader):

@@ -137,7 +137,7 @@ def of_pooled(table: pd.DataFrame, rules: Mapping[str, Any]) -> list[Group]:
         effect=shown["Effect, 95% interval"],
         p_text=shown["p (Holm)"],
         replication_text=shown["Replication"],
-        statistic="random-effects mean over networks"
+        statistic="random-effects mean over networks, positive as claimed"
         + table["part"].map(lambda part: f": {part}" if part else ""),
         unit=table["part"],
         null=0.0,

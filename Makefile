@@ -79,7 +79,7 @@ test: lint
 	$(AVX2) $(PYTEST) $(addprefix tests/unit/,models training regularisers curvature test_kernels.py test_stack.py)
 	$(PYTEST) tests/workflow tests/faults tests/gpu
 
-# On a real one-node Slurm, which it installs where it must: needs root on Debian or Ubuntu.
+# On a real Slurm of two nodes, which it installs where it must: needs root on Debian or Ubuntu.
 test-cluster: install
 	PATH="$(abspath $(VENV))/bin:$$PATH" tests/cluster/slurm.sh \
 		$(VENV)/bin/python -m pytest tests/cluster

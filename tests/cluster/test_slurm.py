@@ -1,8 +1,9 @@
-"""The smoke experiment on a real one-node Slurm: run by `make test-cluster`, inside slurm.sh.
+"""The smoke experiment on a real Slurm of two nodes: run by `make test-cluster`, inside slurm.sh.
 
-One run of the workflow meets everything at once. Its trainings are two submissions of two runs
-each: in the midst of them one submission is cancelled, the other is frozen until Slurm ends it at
-its time limit. What Slurm says is read from its own records.
+One run of the workflow meets everything at once. Its trainings are three submissions of two runs
+each, frozen in their midst: one is cancelled, one is ended by Slurm at its time limit, and the node
+of the third is killed, with all that runs on it, and drained. What Slurm says is read from its own
+records. Not shown: a shared file system between machines, as both nodes have the same disk.
 """
 
 import json
@@ -12,6 +13,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -19,12 +22,19 @@ import pytest
 import yaml
 from checkout import Checkout
 
+# A part of the stages, tables and figures: in the whole, one after the other, they take minutes.
+TARGETS = [
+    f"paper_figures/smoke/{file}"
+    for file in ("runs.csv", "claims.json", "ece.png", "posterior.png", "tables/controls.csv")
+]
 CONFIG = ("--configfile", "config/smoke.yaml")
 SLURM = (
-    *("--workflow-profile", "workflow/profiles/slurm", *CONFIG),
+    *(*TARGETS, "--workflow-profile", "workflow/profiles/slurm", *CONFIG),
     *("--group-components", "runs=2", "cells=4", "paper=100"),
     # The configuration says device: cpu, so that a GPU is only asked for, not used.
     *("--set-resources", "train:gpu=1"),
+    # Jobs take seconds here, and the plugin waits ten more after each look that finds none ended.
+    *("--slurm-init-seconds-before-status-checks", "2"),
 )
 
 EPOCHS = 150
@@ -39,20 +49,23 @@ def queue():
     return {int(number): (state, comment) for number, state, comment in rows}
 
 
-def completed():
-    """Return job id -> fields of Slurm's job completion log."""
-    return fields(Path(os.environ["SLURM_COMPLETED"]).read_text())
+def ends():
+    """Return job id -> (state, node) of each of its ends, from Slurm's job completion log."""
+    found = {}
+    for row in fields(Path(os.environ["SLURM_COMPLETED"]).read_text()):
+        found.setdefault(int(row["JobId"]), []).append((row["JobState"], row["NodeList"]))
+    return found
 
 
 def shown():
     """Return job id -> fields of the controller's record, which is where gres are."""
     command = ["scontrol", "--oneliner", "show", "job"]
-    return fields(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {int(row["JobId"]): row for row in fields(text)}
 
 
 def fields(text):
-    rows = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
-    return {int(row["JobId"]): row for row in rows}
+    return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in text.splitlines()]
 
 
 def processes(job):
@@ -85,7 +98,7 @@ def writes(pid, file):
 
 
 def frozen_in_training(results):
-    """Freeze every run that has a checkpoint; return the two submissions once each has one frozen.
+    """Freeze every run that has a checkpoint; return the submissions once each has one frozen.
 
     Their other runs have not begun: Slurm's plugin works on one job of a submission at a time.
     """
@@ -97,7 +110,14 @@ def frozen_in_training(results):
         for pid in (pid for pid in pids if writes(pid, log)):
             os.kill(pid, signal.SIGSTOP)
             frozen.add(pid)
-    return running if len(frozen) == 2 else None
+    return running if len(frozen) == 3 else None
+
+
+def update(what, **values):
+    """Change a job or a node, as an administrator does."""
+    subprocess.run(
+        ["scontrol", "update", what, *(f"{k}={v}" for k, v in values.items())], check=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +126,8 @@ def checkouts(tmp_path_factory):
     made = [Checkout(tmp_path_factory.mktemp(name)) for name in ("cluster", "local")]
     for checkout in made:
         file = checkout.folder / "config/smoke.yaml"
-        config = yaml.safe_load(file.read_text())
+        config = yaml.safe_load(file.read_text()) | {"seeds": [0, 1, 2]}
+        config |= dict.fromkeys(("geometry", "trajectory", "shift"))
         config["models"]["small_cnn"]["resources"] = {"train": {"runtime": 1, "mem_mb": 1500}}
         config["training"]["epochs"] = EPOCHS
         config["jobs"]["checkpoint_seconds"] = 0
@@ -114,8 +135,20 @@ def checkouts(tmp_path_factory):
     return made
 
 
+@dataclass
+class Course:
+    """Jobs by what befell them, with Slurm's record of them before that; the lost node; the log."""
+
+    cancelled: int
+    late: int
+    orphaned: int
+    before: dict
+    node: str
+    log: str
+
+
 @pytest.fixture(scope="module")
-def finished(checkouts):
+def course(checkouts):
     cluster, local = checkouts
     log = cluster.folder / "snakemake.log"
     with log.open("w") as stream:
@@ -125,52 +158,70 @@ def finished(checkouts):
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
-        results = cluster.folder.resolve() / "results/smoke"
-        cancelled, frozen = wait_for(lambda: frozen_in_training(results), 120)
-        for pid in processes(cancelled):
-            os.kill(pid, signal.SIGCONT)
-        subprocess.run(["scancel", str(cancelled)], check=True)
-        for pid in processes(frozen):
-            os.kill(pid, signal.SIGSTOP)
-        local.snakemake("--cores", "2", *CONFIG)
         try:
+            results = cluster.folder.resolve() / "results/smoke"
+            running = wait_for(lambda: frozen_in_training(results), 120)
+            before = shown()
+            nodes = {job: before[job]["NodeList"] for job in running}
+            # Three submissions on two nodes: one has a node for itself.
+            alone = Counter(nodes.values()).most_common()[-1][0]
+            cancelled, late, orphaned = sorted(running, key=lambda job: nodes[job] == alone)
+            os.kill(
+                int(Path(os.environ["SLURM_NODES"], f"{alone}.pid").read_text()), signal.SIGKILL
+            )
+            update(f"NodeName={alone}", State="DRAIN", Reason="killed")
+            # Its limit, which is minutes away, becomes now; it is Slurm's to notice.
+            update(f"JobId={late}", EndTime="now")
+            for pid in processes(cancelled):
+                os.kill(pid, signal.SIGCONT)
+            subprocess.run(["scancel", str(cancelled)], check=True)
+            local.snakemake(*TARGETS, "--cores", "2", *CONFIG)
             process.wait(timeout=600)
         finally:
             process.kill()
     assert process.returncode == 0, log.read_text()[-5000:]
-    return cancelled, frozen, log.read_text()
+    return Course(cancelled, late, orphaned, before, alone, log.read_text())
 
 
 def submitted(log):
     return {int(n) for n in re.findall(r"SLURM jobid '?(\d+)", log)}
 
 
-def test_the_cancelled_and_the_frozen_submission_ended_as_such(finished):
-    cancelled, frozen, _ = finished
-    assert completed()[cancelled]["JobState"] == "CANCELLED"
-    assert completed()[frozen]["JobState"] == "TIMEOUT"
+def test_the_cancelled_and_the_late_submission_ended_as_such(course):
+    assert [state for state, _ in ends()[course.cancelled]] == ["CANCELLED"]
+    assert [state for state, _ in ends()[course.late]] == ["TIMEOUT"]
 
 
-def test_every_job_was_a_slurm_job_and_the_others_completed(finished):
-    *lost, log = finished
-    jobs = submitted(log)
-    assert jobs <= set(completed())
-    states = [completed()[number]["JobState"] for number in jobs - set(lost)]
-    # Two trainings again; data; curvature and calibration of both cells in one; the closer look,
-    # the trajectory, controls, theory and posterior; tables and cost; all tables and figures.
-    assert states == ["COMPLETED"] * (2 + 1 + 1 + 5 + 2 + 1)
+def test_what_ran_on_the_killed_node_ran_again_on_the_other(course):
+    (first, node), (second, other) = ends()[course.orphaned]
+    assert (first, second) == ("NODE_FAIL", "COMPLETED")
+    assert node == course.node != other
+    assert shown()[course.orphaned]["Restarts"] == "1"
+
+
+def test_nothing_was_given_to_the_drained_node(course):
+    later = submitted(course.log) - set(course.before)
+    assert later
+    assert course.node not in {node for job in later for _, node in ends()[job]}
+
+
+def test_every_job_was_a_slurm_job_and_the_others_completed(course):
+    jobs = submitted(course.log)
+    assert jobs <= set(ends())
+    states = [ends()[number][-1][0] for number in jobs - {course.cancelled, course.late}]
+    # One training requeued, two submitted again; data; curvature and calibration of both cells in
+    # one; controls and theory; tables; all tables and figures.
+    assert states == ["COMPLETED"] * (1 + 2 + 1 + 1 + 2 + 1 + 1)
     assert queue() == {}
 
 
-def test_what_was_asked_for_is_what_slurm_gave(finished):
-    *lost, log = finished
-    rows = shown()
-    trainings = [n for n in submitted(log) if rows[n].get("TresPerJob") == "gres:gpu:1"]
-    again = sorted(set(trainings) - set(lost))
-    assert len(trainings) == 4
-    for number in lost:
-        assert asked(rows[number]) == ("00:02:00", "1", "1500M")
-    for number in again:
+def test_what_was_asked_for_is_what_slurm_gave(course):
+    rows, lost = shown(), {course.cancelled, course.late}
+    trainings = {n for n in submitted(course.log) if rows[n].get("TresPerJob") == "gres:gpu:1"}
+    assert len(trainings) == 5
+    for number in lost | {course.orphaned}:
+        assert asked(course.before[number]) == ("00:02:00", "1", "1500M")
+    for number in trainings - lost - {course.orphaned}:
         assert asked(rows[number]) == ("00:04:00", "1", "3000M")
 
 
@@ -178,14 +229,14 @@ def asked(row):
     return row["TimeLimit"], row["NumCPUs"], row["MinMemoryNode"]
 
 
-def test_results_are_those_of_a_local_run_to_the_bit(finished, checkouts):
+def test_results_are_those_of_a_local_run_to_the_bit(course, checkouts):
     cluster, local = (checkout.folder / "results/smoke" for checkout in checkouts)
     files = [
         file.relative_to(local)
         for name in ("model.pt", "logits.npz", "history.csv", "calibration.json")
         for file in sorted(local.rglob(name))
     ]
-    assert len(files) == 16
+    assert len(files) == 24
     assert [f for f in files if (cluster / f).read_bytes() != (local / f).read_bytes()] == []
     tables = [pd.read_csv(c.folder / "paper_figures/smoke/runs.csv") for c in checkouts]
     there, here = (table.drop(columns=list(table.filter(like="_seconds"))) for table in tables)
@@ -193,16 +244,16 @@ def test_results_are_those_of_a_local_run_to_the_bit(finished, checkouts):
     pd.testing.assert_frame_equal(there, here, check_exact=True)
 
 
-def test_what_was_cut_off_went_on_from_its_checkpoint(finished, checkouts):
+def test_what_was_cut_off_went_on_from_its_checkpoint(course, checkouts):
     cluster, local = (
         [json.loads(file.read_text())["resumed_from_epoch"] for file in folder.rglob("run.json")]
         for folder in (checkout.folder / "results/smoke" for checkout in checkouts)
     )
-    assert local == [0] * 4
-    assert sorted(cluster)[:2] == [0, 0]  # not begun when their submission ended
-    assert len(cluster) == 4
-    assert all(0 < epoch < EPOCHS for epoch in sorted(cluster)[2:])
+    assert local == [0] * 6
+    assert sorted(cluster)[:3] == [0] * 3  # not begun when their submission ended
+    assert len(cluster) == 6
+    assert all(0 < epoch < EPOCHS for epoch in sorted(cluster)[3:])
 
 
-def test_nothing_is_left_to_do(finished, checkouts):
-    assert checkouts[0].planned(*CONFIG) == {}
+def test_nothing_is_left_to_do(course, checkouts):
+    assert checkouts[0].planned(*TARGETS, *CONFIG) == {}

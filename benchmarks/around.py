@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from training import RESULTS, machine
+from machine import machine, stated
+from training import RESULTS
 
 ROOT = Path(__file__).parents[1]
 CORES, JOBS = 2, 10
@@ -130,7 +131,7 @@ def main() -> None:
     rows = "\n".join(f"| {name} | {value:.2f} |" for name, value in found.items())
     (RESULTS / "around.md").write_text(
         "# Around the work of the default experiment\n\n"
-        + ", ".join(f"{key} {value}" for key, value in about.items())
+        + stated(about)
         + f"; {CORES} cores, one run, medians over jobs.\n\n"
         + f"| what | seconds, or share |\n|---|---|\n{rows}\n",
         encoding="utf-8",

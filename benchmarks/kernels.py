@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 from around import ROOT, seconds, snakemake
-from training import RESULTS, machine
-
-from focal_curvature import provenance
+from machine import machine, stated
+from training import RESULTS
 
 PAIRS = 3
 CELLS = (
@@ -43,7 +42,7 @@ def measure(folder: Path, kernels: str) -> dict[str, float]:
 
 def main() -> None:
     """Measure in a clone and write what was found."""
-    about = machine() | {"processor": provenance.collect()["processor_id"]}
+    about = machine()
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "clone"
@@ -66,7 +65,7 @@ def main() -> None:
     ]
     (RESULTS / "kernels.md").write_text(
         "# The price of portable kernels\n\n"
-        + ", ".join(f"{key} {value}" for key, value in about.items())
+        + stated(about)
         + f"; one core, medians of {PAIRS} pairs. All jobs together: {whole:.2f} times the native "
         + "kernels' time.\n\n| job | native, s | portable, s | ratio |\n|---|---|---|---|\n"
         + "\n".join(lines)

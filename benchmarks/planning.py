@@ -1,8 +1,9 @@
-"""How long Snakemake takes to plan 1,000 and 10,000 runs: single jobs, cells of 5 seeds, or mixed.
+"""How long Snakemake takes to plan 1,000 and 10,000 runs: single jobs, cells of 5 seeds, coarser.
 
-python benchmarks/planning.py [RUNS...] [--only CASE...] writes results/planning.{json,md};
---only replaces those cases there. The same number of jobs in a Snakefile with nothing but inputs
-and outputs is what our rules stand on. A dry run lists every job; with --quiet it only plans.
+python benchmarks/planning.py [RUNS...] [--only CASE...] [--budget SECONDS] writes
+results/planning.{json,md}; --only adds or replaces those cases there. The same number of jobs in a
+Snakefile with nothing but inputs and outputs is what our rules stand on. What would end after the
+budget is left out.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from curves import curves, exponents, table
+from machine import machine, stated
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -30,7 +34,7 @@ models: {{small_cnn: {{}}, small_resnet: {{}}}}
 objectives: {{focal: {{gamma: {gammas}}}}}
 seeds: [0, 1, 2, 3, 4]
 training: {{epochs: 60, batch_size: 32, learning_rate: 0.05}}
-jobs: {{train: {train}, curvature: {train}, calibration: {calibration}}}
+jobs: {{train: {train}, curvature: {curvature}, calibration: {calibration}}}
 """
 BARE = """\
 RUNS = range({runs})
@@ -48,9 +52,19 @@ rule calibration:
     output: "d/{{i}}"
     shell: "touch {{output}}"
 """
+# What the jobs of training, curvature and calibration serve.
+JOBS = {
+    "a job per run": ("run", "run", "run"),
+    "a job per run, calibration per cell": ("run", "run", "cell"),
+    "a job per cell": ("cell", "cell", "cell"),
+    "a job per cell, curvature and calibration per model": ("cell", "model", "model"),
+}
+SLURM = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
+OPTIONS = {"": [], ", Slurm profile": SLURM}
+BARE_CASE = "bare Snakefile, a job per run"
 
 
-def plan(name: str, folder: Path, *arguments: str) -> dict[str, str | float]:
+def plan(name: str, folder: Path, *arguments: str) -> dict[str, Any]:
     """Run one dry run and return its size, time and memory."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "2", *arguments]
@@ -69,7 +83,6 @@ def plan(name: str, folder: Path, *arguments: str) -> dict[str, str | float]:
     groups = len(re.findall(r"^\[.*Group job ", text, re.MULTILINE))
     total = re.search(r"^total +(\d+)", text, re.MULTILINE)
     return {
-        "case": name,
         "jobs": int(total[1]) if total else "",
         "group_submissions": groups if "--workflow-profile" in arguments else "",
         "wall_seconds": round(time.perf_counter() - started, 1),
@@ -79,70 +92,63 @@ def plan(name: str, folder: Path, *arguments: str) -> dict[str, str | float]:
     }
 
 
-def cases(runs: int, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
-    """Yield name, working directory and arguments of the cases of a grid."""
-    slurm = ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
-    options = {"": [], ", not listed": ["--quiet"], ", Slurm profile": slurm}
-    gammas = [number / 1000 for number in range(runs // 10)]
-    grids = {
-        "a job per run": ("run", "run"),
-        "a job per cell": ("cell", "cell"),
-        "a job per run, calibration per cell": ("run", "cell"),
+def cases() -> dict[str, Callable[[int], dict[str, Any]]]:
+    """Return what measures each case for a number of runs."""
+
+    def ours(name: str, jobs: Sequence[str], option: list[str], runs: int) -> dict[str, Any]:
+        train, curvature, calibration = jobs
+        gammas = [number / 1000 for number in range(runs // 10)]
+        grid = GRID.format(gammas=gammas, train=train, curvature=curvature, calibration=calibration)
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch, "grid.yaml")
+            file.write_text(grid, encoding="utf-8")
+            return plan(name, ROOT, "--directory", scratch, "--configfile", str(file), *option)
+
+    def bare(name: str, runs: int) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as scratch:
+            Path(scratch, "Snakefile").write_text(BARE.format(runs=runs), encoding="utf-8")
+            return plan(name, Path(scratch))
+
+    found = {
+        f"{name}{text}": partial(ours, name, jobs, option)
+        for name, jobs in JOBS.items()
+        for text, option in OPTIONS.items()
     }
-    for name, (train, calibration) in grids.items():
-        file = folder / f"{train}_{calibration}.yaml"
-        file.write_text(
-            GRID.format(gammas=gammas, train=train, calibration=calibration), encoding="utf-8"
-        )
-        arguments = ["--directory", str(folder), "--configfile", str(file)]
-        for text, option in options.items():
-            yield f"{name}{text}", ROOT, [*arguments, *option]
-    (folder / "Snakefile").write_text(BARE.format(runs=runs), encoding="utf-8")
-    yield "bare Snakefile, a job per run", folder, []
-    yield "bare Snakefile, a job per run, not listed", folder, ["--quiet"]
+    return found | {BARE_CASE: partial(bare, BARE_CASE)}
 
 
-def write(rows: list[dict[str, str | float]]) -> None:
+def write(about: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     """Write what was measured so far."""
-    cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    machine = {
-        "cpu": next((line.split(":")[1].strip() for line in cpu if "model name" in line), "?"),
-        "cores": os.cpu_count(),
-        "architecture": platform.machine(),
-        "python": platform.python_version(),
-        "snakemake": version("snakemake"),
-    }
-    RESULTS.mkdir(exist_ok=True)
+    found = exponents(rows, ["cpu_seconds", "peak_megabytes"])
     (RESULTS / "planning.json").write_text(
-        json.dumps({"machine": machine, "cases": rows}, indent=2) + "\n", encoding="utf-8"
-    )
-    table = "\n".join(f"| {' | '.join(map(str, row.values()))} |" for row in rows)
-    (RESULTS / "planning.md").write_text(
-        "# Planning a grid (dry run)\n\n"
-        + ", ".join(f"{key} {value}" for key, value in machine.items())
-        + "; one measurement each. The load counts processes of others too.\n\n"
-        + f"| {' | '.join(key.replace('_', ' ') for key in rows[0])} |\n"
-        + f"|{'---|' * len(rows[0])}\n{table}\n",
+        json.dumps({"machine": about, "cases": rows, "exponents": found}, indent=2) + "\n",
         encoding="utf-8",
     )
+    text = (
+        f"# Planning a grid (dry run)\n\n{stated(about)}; one measurement each. The size is the "
+        f"number of runs. The load counts processes of others too.\n\n{table(rows)}"
+    )
+    if found:
+        powers = [{"case": case, **each} for case, each in found.items()]
+        text += f"\nExponents of the size, fitted over the last decade:\n\n{table(powers)}"
+    (RESULTS / "planning.md").write_text(text, encoding="utf-8")
 
 
 def main() -> None:
     """Measure every case for each number of runs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", nargs="*", type=int, default=[1000, 10000])
-    parser.add_argument("--only", nargs="*", help="names of cases")
+    parser.add_argument("--only", nargs="*", default=list(cases()), help="names of cases")
+    parser.add_argument("--budget", type=float, default=600, help="seconds for all")
     arguments = parser.parse_args()
-    rows = {}
-    if arguments.only:
-        record = json.loads((RESULTS / "planning.json").read_text(encoding="utf-8"))
-        rows = {(row["runs"], row["case"]): row for row in record["cases"]}
-    for runs in arguments.runs:
-        with tempfile.TemporaryDirectory() as scratch:
-            for case, folder, options in cases(runs, Path(scratch)):
-                if not arguments.only or case in arguments.only:
-                    rows[runs, case] = {"runs": runs, **plan(case, folder, *options)}
-                    write(list(rows.values()))
+    file, about, rows = RESULTS / "planning.json", machine(), {}
+    if arguments.only != list(cases()):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        rows = {(row["size"], row["case"]): row for row in record["cases"]}
+    chosen = {name: cases()[name] for name in arguments.only}
+    for row in curves(arguments.runs, chosen, arguments.budget):
+        rows[row["size"], row["case"]] = row
+        write(about, [rows[key] for key in sorted(rows, key=lambda key: key[0])])
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 import relplot  # noqa: F401
 import yaml
-from training import RESULTS, machine
+from machine import machine, stated
+from training import RESULTS
 
 from focal_curvature.analysis.claims import judge
 from focal_curvature.calibration import score
@@ -100,10 +101,9 @@ def main() -> None:
     drawn = figures(results)
     found["seconds"] |= {f"figure {name}, {RUNS:,} runs": s for name, s in drawn.items()}
     found["seconds"]["all figures"] = sum(drawn.values())
-    about = ", ".join(f"{key} {value}" for key, value in found["machine"].items() if value)
     rows = [f"| {name} | {value:.2f} |" for name, value in found["seconds"].items()]
     (RESULTS / "scoring.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    text = "\n".join([about, "", "| what | seconds |", "|---|---|", *rows])
+    text = "\n".join([stated(found["machine"]), "", "| what | seconds |", "|---|---|", *rows])
     (RESULTS / "scoring.md").write_text(text + "\n", encoding="utf-8")
 
 

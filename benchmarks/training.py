@@ -16,7 +16,6 @@ import gzip
 import json
 import multiprocessing
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from digits_run import CONFIG, TRAINING  # puts this checkout's library on the path
+from digits_run import TRAINING, prepare  # puts this checkout's library on the path
+from machine import machine, stated
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -38,7 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 
 from focal_curvature.allocator import keep_freed_memory
-from focal_curvature.data import arrays, digits, splits, tensors
+from focal_curvature.data import tensors
 from focal_curvature.data.augment import augment
 from focal_curvature.losses.focal import focal
 from focal_curvature.models.cifar_resnet import resnet20
@@ -58,20 +58,6 @@ RESNET = {
     "compiled": (", ours compiled", 1, {"compile": True}),
     "mixed": (", ours in bfloat16 and compiled", 1, {"precision": "bfloat16", "compile": True}),
 }
-
-
-def machine(device: str = "cpu") -> dict[str, Any]:
-    """Describe what the numbers depend on, and nothing that names the place."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return {
-        "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), "?"),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "cores": os.cpu_count(),
-        "threads used": torch.get_num_threads(),
-        "load average before": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
 
 
 def fashion(count: int) -> tuple[np.ndarray, np.ndarray, str]:
@@ -320,13 +306,7 @@ def stacked_seeds(model: str) -> dict[str, Any]:
     """Measure runs per minute on two cores: one process per run, five seeds of a cell as one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        digits.prepare(folder / "data")
-        found = splits.split(
-            arrays.read(folder / "data"),
-            **{name: CONFIG["data"][name] for name in ("train", "validation", "test")},
-            seed=CONFIG["data"]["split_seed"],
-        )
-        splits.write(folder / "splits.json", found)
+        prepare(folder)
         rounds = [
             {
                 "one process per run": 4 * 60 / processes(folder, model, [[s] for s in range(4)]),
@@ -349,8 +329,11 @@ def shown(value: Any) -> str:
 
 def markdown(found: dict[str, Any]) -> str:
     """Lay out what was found as Markdown."""
-    about = ", ".join(f"{key} {value}" for key, value in found["machine"].items() if value)
-    lines = [about, "", "| training loop | images per second: ours | bare loop | the field's |"]
+    lines = [
+        stated(found["machine"]),
+        "",
+        "| training loop | images per second: ours | bare loop | the field's |",
+    ]
     lines[-1] += " ours / bare | ours / field's |"
     lines.append("|---|---|---|---|---|---|")
     for name, row in found["loops"].items():

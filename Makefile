@@ -88,7 +88,8 @@ test-cluster: install
 test-page: install
 	tests/page/chromium.sh $(VENV)/bin/python -m pytest tests/page
 
-# Every ratio in benchmarks/results anew: an hour, on a machine that does nothing else.
+# Every ratio in benchmarks/results anew, on a machine that does nothing else: half an hour, as each
+# script leaves out what would end after its budget (--help, or a constant at its top).
 bench: export PYTHONPATH = src
 bench: reproduce
 	$(VENV)/bin/python benchmarks/around.py
@@ -96,6 +97,7 @@ bench: reproduce
 	$(VENV)/bin/python benchmarks/kernels.py
 	$(VENV)/bin/python benchmarks/scoring.py
 	$(VENV)/bin/python benchmarks/planning.py
+	$(VENV)/bin/python benchmarks/growth.py
 	$(VENV)/bin/python benchmarks/curvature.py --grid
 
 # On a CUDA machine with a C++ compiler and torch (with Triton), torchvision, numpy, pandas,

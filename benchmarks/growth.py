@@ -1,8 +1,9 @@
 """How the cost of tables, of a job of stacked seeds and of curvature grows with their size.
 
-    python benchmarks/growth.py [--only PART...]
+    python benchmarks/growth.py [--only PART...] [--budget SECONDS]
 
 In the repository's root; writes benchmarks/results/growth.{json,md}, with --only that part of them.
+What would end after a part's budget is left out.
 Each measurement is in a process of its own: processor time of imports and of the work, and peak
 memory. Planning has a script of its own, planning.py.
 """
@@ -39,15 +40,16 @@ from focal_curvature.products import products
 from focal_curvature.registry import resolve
 
 RESULTS = Path(__file__).parent / "results"
-# An experiment of 36 cells and 50 seeds, repeated as further seeds: only their number is not real.
+# An experiment of 3 models, 12 objectives and 50 seeds, repeated as further seeds or as further
+# models: only their number is not real.
 SOURCE, CELLS = Path("paper_figures/digits_power"), 36
 CLAIMS = yaml.safe_load(Path("workflow/claims.yaml").read_text(encoding="utf-8"))
 
 
-def tables_and_page(runs: int) -> None:
+def tables_and_page(more: Callable[[pd.DataFrame, int], pd.DataFrame], runs: int) -> None:
     """Make all tables, with the verdicts, and the page of an experiment of so many runs."""
     names = ("runs", "reliability", "histories")
-    found = {name: grown(pd.read_csv(SOURCE / f"{name}.csv"), runs) for name in names}
+    found = {name: more(pd.read_csv(SOURCE / f"{name}.csv"), runs) for name in names}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(shutil.copytree(SOURCE, Path(scratch, SOURCE.name)))
         found["runs"].to_csv(folder / "runs.csv", index=False)
@@ -62,12 +64,19 @@ def tables_and_page(runs: int) -> None:
         (folder / "page.html").write_text(page.render([page.read(folder, caption)]))
 
 
-def grown(rows: pd.DataFrame, runs: int) -> pd.DataFrame:
+def more_seeds(rows: pd.DataFrame, runs: int) -> pd.DataFrame:
     """Repeat a table as further seeds, up to so many runs or their rows."""
     seeds = runs // CELLS
     step = rows["seed"].max() + 1
     parts = [rows.assign(seed=rows["seed"] + start) for start in range(0, seeds, step)]
     return pd.concat(parts, ignore_index=True).query("seed < @seeds")
+
+
+def more_models(rows: pd.DataFrame, runs: int) -> pd.DataFrame:
+    """Repeat a table as further models, so many times as makes so many runs."""
+    copies = runs // (CELLS * (rows["seed"].max() + 1))
+    parts = [rows.assign(model=rows["model"] + f"_{i}") for i in range(copies)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def training_job(model: str, seeds: int) -> None:
@@ -90,16 +99,23 @@ def curvature(samples: int) -> None:
 
 # Part -> its budget in seconds, the sizes, and what is measured at each.
 PARTS: dict[str, tuple[float, list[int], dict[str, Callable[[int], None]]]] = {
-    "tables": (120, [900, 1800, 3600, 10008], {"tables, verdicts, page by runs": tables_and_page}),
+    "tables": (
+        120,
+        [1800, 3600, 7200, 10800],
+        {
+            "tables, verdicts, page by runs, more models": partial(tables_and_page, more_models),
+            "tables, verdicts, page by runs, more seeds": partial(tables_and_page, more_seeds),
+        },
+    ),
     "seeds": (
-        240,
+        80,
         [1, 2, 5, 10, 30],
         {
             f"training {model} by stacked seeds": partial(training_job, model)
             for model in ("small_cnn", "small_resnet")
         },
     ),
-    "samples": (120, [1000, 2000, 4000, 10000], {"curvature by samples": curvature}),
+    "samples": (40, [1000, 2000, 4000, 10000], {"curvature by samples": curvature}),
 }
 
 
@@ -134,11 +150,13 @@ def main() -> None:
     """Measure the parts, and write the JSON file and the Markdown tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=list(PARTS))
-    only = parser.parse_args().only
+    parser.add_argument("--budget", type=float, help="seconds of each part, for its own")
+    arguments = parser.parse_args()
     file = RESULTS / "growth.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    for name in only:
+    for name in arguments.only:
         budget, sizes, works = PARTS[name]
+        budget = arguments.budget or budget
         about = machine()
         rows = list(curves(sizes, {k: partial(alone, work) for k, work in works.items()}, budget))
         powers = exponents(rows, ["cpu_seconds", "peak_megabytes"])

@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", nargs="*", type=int, default=[1000, 10000])
     parser.add_argument("--only", nargs="*", default=list(cases()), help="names of cases")
-    parser.add_argument("--budget", type=float, default=600, help="seconds for all")
+    parser.add_argument("--budget", type=float, default=300, help="seconds for all")
     arguments = parser.parse_args()
     file, about, rows = RESULTS / "planning.json", machine(), {}
     if arguments.only != list(cases()):

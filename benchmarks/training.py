@@ -3,10 +3,10 @@
     python benchmarks/training.py [--device cuda] [--only PART]
 
 Writes benchmarks/results/training.json and .md (training_cuda.* for a GPU); with --only, replaces
-that part of them. Processes of their own, alternating rounds, medians. The three loops take the
-same steps: same network, loss, optimiser, batch size and kind of augmentation. In the parts
-`compiled` and `mixed`, ours alone is compiled, and in mixed precision as well; compilation itself
-is not counted.
+that part of them. Processes of their own, alternating rounds within a budget of time, medians. The
+three loops take the same steps: same network, loss, optimiser, batch size and kind of augmentation.
+In the parts `compiled` and `mixed`, ours alone is compiled, and in mixed precision as well;
+compilation itself is not counted.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from budget import rounds
 from digits_run import TRAINING, prepare  # puts this checkout's library on the path
 from machine import machine, stated
 from PIL import Image
@@ -49,7 +50,9 @@ from focal_curvature.training import deterministic, loop
 
 RESULTS = Path(__file__).parent / "results"
 FASHION = Path("/usr/share/datasets/fashion-mnist")
-ROUNDS, WORKERS, BATCH, RATE, DECAY = 5, 2, 128, 0.05, 5e-4
+# At most so many rounds of each measurement, as long as they end within so many seconds.
+ROUNDS, BUDGET = 5, 45
+WORKERS, BATCH, RATE, DECAY = 2, 128, 0.05, 5e-4
 # Parts on the residual network: a name, threads of each loop, and settings that ours alone has.
 RESNET = {
     "resnet": ("", 1, {}),
@@ -235,18 +238,20 @@ def loops(
         return connections[name].recv()
 
     # The first round warms up: caches, compilation, and the loader's processes.
-    rounds = [{name: epoch(name) for name in connections} for _ in range(ROUNDS + 1)][1:]
+    times = [
+        {name: epoch(name) for name in connections} for _ in rounds(ROUNDS + 1, BUDGET, least=2)
+    ][1:]
     for connection, process in zip(connections.values(), processes, strict=True):
         connection.send(False)
         process.join()
-    median = {name: statistics.median(r[name] for r in rounds) for name in connections}
+    median = {name: statistics.median(r[name] for r in times) for name in connections}
     return {
         "images": len(labels),
         "augmentation": policy,
         "threads": threads,
         "images per second": {name: len(labels) / value for name, value in median.items()},
-        "ours over bare": statistics.median(r["bare"] / r["ours"] for r in rounds),
-        "ours over the field's": statistics.median(r["field"] / r["ours"] for r in rounds),
+        "ours over bare": statistics.median(r["bare"] / r["ours"] for r in times),
+        "ours over the field's": statistics.median(r["field"] / r["ours"] for r in times),
     }
 
 
@@ -268,20 +273,20 @@ def share_of_peak() -> dict[str, Any]:
     for precision in ("float32", "bfloat16"):
         work[precision] = our_loop(resnet20, images, labels, "crop-flip", precision=precision)
         flops[precision] = count * per_image
-    rounds = []
-    for _ in range(ROUNDS + 1):  # the first one warms up
+    speeds = []
+    for _ in rounds(ROUNDS + 1, BUDGET, least=2):  # the first one warms up
         rates = {}
         for name, call in work.items():
             start = time.process_time()
             call()
             rates[name] = flops[name] / (time.process_time() - start)
-        rounds.append(rates)
-    del rounds[0]
+        speeds.append(rates)
+    del speeds[0]
     return {
         "flops per image": per_image,
-        "flop/s": {name: statistics.median(r[name] for r in rounds) for name in work},
+        "flop/s": {name: statistics.median(r[name] for r in speeds) for name in work},
         "share of the matrix product's": {
-            name: statistics.median(r[name] / r["matrix product"] for r in rounds)
+            name: statistics.median(r[name] / r["matrix product"] for r in speeds)
             for name in ("float32", "bfloat16")
         },
     }
@@ -307,17 +312,17 @@ def stacked_seeds(model: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         prepare(folder)
-        rounds = [
+        found = [
             {
                 "one process per run": 4 * 60 / processes(folder, model, [[s] for s in range(4)]),
                 "five seeds as one": 10 * 60 / processes(folder, model, [[*range(5)]] * 2),
             }
-            for _ in range(3)
+            for _ in rounds(3, BUDGET)
         ]
     return {
-        "runs per minute": {k: statistics.median(r[k] for r in rounds) for k in rounds[0]},
+        "runs per minute": {k: statistics.median(r[k] for r in found) for k in found[0]},
         "stacked over single": statistics.median(
-            r["five seeds as one"] / r["one process per run"] for r in rounds
+            r["five seeds as one"] / r["one process per run"] for r in found
         ),
     }
 

@@ -17,8 +17,6 @@ def adaptive(
     budget: int,
     relative_error: float,
     offset: float = 0.0,
-    pilot: int = PILOT,
-    variance: Callable[[Tensor], Tensor] = Tensor.var,
 ) -> Tensor:
     """Draw samples until the standard error of their mean is small enough, or the budget is spent.
 
@@ -33,21 +31,17 @@ def adaptive(
         Requested standard error over |offset + mean|.
     offset : float
         Exactly known part of the quantity.
-    pilot : int
-        Samples drawn in any case, within the budget.
-    variance : callable
-        (n,) -> variance of a single sample.
 
     Notes
     -----
     After a pilot the number needed is computed from the spread so far and drawn at most at double
     the samples held, so that a lucky pilot can't end the run nor an unlucky one overrun it by much.
     """
-    samples = draw(min(pilot, budget))
+    samples = draw(min(PILOT, budget))
     while len(samples) < budget:
         totals = samples.reshape(len(samples), -1).sum(1).double()
         target = relative_error * abs(offset + float(totals.mean()))
-        needed = math.ceil(min(float(variance(totals)) / target**2, budget)) if target else budget
+        needed = math.ceil(min(float(totals.var()) / target**2, budget)) if target else budget
         if needed <= len(samples):
             break
         samples = torch.cat([samples, draw(min(needed, 2 * len(samples), budget) - len(samples))])

@@ -3,55 +3,74 @@
 Hutchinson's v'Rv with one v for all samples has a variance of 2 |R|^2 (but for the diagonal), of
 which most comes from off-diagonal blocks, and which no number of samples makes smaller. The trace
 of a mean over samples is the mean of their traces, though: tr R = mean_n E v_n' R_n v_n, with signs
-v_n drawn anew for every sample, so that errors average out over samples. R_n is linear in the slope
-of the sample's loss in the outputs; samples are drawn in proportion to its norm (importance
-sampling), which leaves out the many that a fitted network is sure of.
+v_n drawn anew for every sample, so that errors average out over samples.
 
-They are drawn systematically, at equal distances on the sum of the norms, so that a sample is drawn
-as often as it is expected to, but for one. The variance is that of differences between draws that
-follow each other: those of one sample, or of neighbours.
+Every sample is drawn for. How often is decided by strata, samples of one batch whose losses have
+slopes of like size (R_n is linear in them), as the spread within their samples asks: Neyman's
+allocation. Samples that a fitted network is sure of are drawn for twice, and no more. The standard
+error is that of a stratified mean, from the spread of each sample's own draws.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vmap
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.func import grad
 
-from . import dense, samples
-from .adaptive import adaptive
-from .prepare import neutral, refuse
+from . import samples
+from .prepare import neutral
+from .probes import Probes
 from .problem import Problem
 from .results import Scalar
 
-LARGEST = 2**25  # numbers in the probes of one pass: 128 MB in float32
-PILOT = 128  # draws
-MOST_ROWS = 1024  # of a batch of draws, where they are passed through dense layers
+PILOT = 512  # draws in any case, two for every sample at least: spreads are known from them
+STRATUM = 32  # samples
+GROWTH = 4  # most times the draws of a stratum in one round
+AIM = 0.95  # of the requested error, so that a spread that grows a little takes no round more
+
+
+class _Stratum:
+    """What samples of like slopes have given so far."""
+
+    def __init__(self, forms: Tensor) -> None:
+        self.size, self.draws = len(forms), forms.shape[1]
+        self.sums, self.squares = forms.sum(1), forms.square().sum(1)
+
+    def add(self, forms: Tensor) -> None:
+        """Add draws (n, draws, L + 1)."""
+        self.draws += forms.shape[1]
+        self.sums += forms.sum(1)
+        self.squares += forms.square().sum(1)
+
+    def variances(self) -> Tensor:
+        """Return the variances (L + 1,) of a sum over the stratum of single draws."""
+        spread = self.squares - self.sums.square() / self.draws
+        return spread.clamp(min=0).sum(0) / (self.draws - 1)
 
 
 @neutral()
-def draws(
+def traces(
     problem: Problem,
     generator: torch.Generator,
     *,
     budget: int,
     relative_error: float,
     offset: float,
-) -> tuple[Tensor, int]:
-    """Draw unbiased values of the residual's trace.
+) -> tuple[Scalar, tuple[Scalar, ...]]:
+    """Estimate the residual's trace, and those of its diagonal blocks, without bias.
 
     Parameters
     ----------
     problem : Problem
         Network, loss and samples.
     generator : torch.Generator
-        Of draws and probes.
+        Of the probes.
     budget : int
-        Most draws, in multiples of the samples.
+        Most draws, in multiples of the samples; two at least.
     relative_error : float
         Requested standard error of the sum with ``offset`` over its absolute value.
     offset : float
@@ -59,100 +78,101 @@ def draws(
 
     Returns
     -------
-    values : Tensor
-        (draws, L) float64, by parameter tensor, in the order of the samples.
-    products : int
-        Passes through as many samples as there are.
+    total : Scalar
+        Its ``products`` are passes through as many samples as there are.
+    layers : tuple of Scalar
+        By parameter tensor.
 
     Raises
     ------
     UnsupportedError
         If `torch.func.vmap` cannot take the network.
     """
-    count = problem.samples.count
-    with torch.no_grad():
-        norms = torch.cat([_slopes(problem, x, y)[w > 0].flatten(1).norm(dim=1)
-                           for x, y, w in problem.batches()]).double()  # fmt: skip
-    if not norms.sum() > 0:
-        return torch.zeros(2, len(problem.names), dtype=torch.float64, device=norms.device), 1
-    shares = norms / norms.sum()
+    probes, count = Probes(problem, generator), problem.samples.count
+    pilot = min(max(2, math.ceil(PILOT / count)), budget)
+    strata = [_Stratum(forms) for forms in _drawn(probes, pilot)]
+    while True:
+        means = torch.stack([s.sums.sum(0) / s.draws for s in strata]).sum(0) / count
+        errors = torch.stack([s.variances() / s.draws for s in strata]).sum(0).sqrt() / count
+        target = relative_error * abs(offset + float(means[-1]))
+        left = budget * count - sum(s.size * s.draws for s in strata)
+        if not float(errors[-1]) > target:
+            break
+        more = _allocated(strata, AIM * target * count, left)
+        if not any(more):
+            break
+        drawn = [stratum for stratum, draws in zip(strata, more, strict=True) if draws]
+        for stratum, forms in zip(drawn, _drawn(probes, more), strict=True):
+            stratum.add(forms)
+    products = 1 + math.ceil(sum(s.size * s.draws for s in strata) / count)
+    *layers, total = (
+        Scalar(m, e, (), products, e <= relative_error * abs(m), "stratified by sample")
+        for m, e in zip(means.tolist(), errors.tolist(), strict=True)
+    )
+    return total, tuple(layers)
 
-    def draw(n: int) -> Tensor:
-        start = torch.rand((), generator=generator, device=shares.device, dtype=torch.float64)
-        ends = (shares.cumsum(0) * n + start).floor()
-        ends[-1] = n  # whatever rounding makes of a sum of one
-        times = ends.diff(prepend=ends.new_zeros(1)).long()
-        return (
-            _forms(problem, generator, times) / (count * shares.repeat_interleave(times))[:, None]
+
+def _allocated(strata: list[_Stratum], target: float, left: int) -> list[int]:
+    """Return how many draws more the samples of each stratum take (Neyman 1934).
+
+    Parameters
+    ----------
+    strata : list of _Stratum
+    target : float
+        Requested standard error of the sum over all samples.
+    left : int
+        Most draws, of all samples together.
+    """
+    spreads = [math.sqrt(float(s.variances()[-1]) / s.size) for s in strata]
+    whole = sum(s.size * spread for s, spread in zip(strata, spreads, strict=True))
+    more = []
+    for stratum, spread in zip(strata, spreads, strict=True):
+        most = GROWTH * stratum.draws
+        wanted = min(spread * whole / target**2, most) if target else most
+        more.append(max(0, math.ceil(wanted) - stratum.draws))
+    total = sum(s.size * m for s, m in zip(strata, more, strict=True))
+    return more if total <= left else [m * left // total for m in more]
+
+
+def _drawn(probes: Probes, more: list[int] | int) -> Iterator[Tensor]:
+    """Give each stratum's draws (n, draws, L + 1), the sum last, where there are any.
+
+    They are as many for a sample as ``more`` says, by stratum or for all.
+    """
+    problem, start = probes.problem, 0
+    for x, y, w in problem.batches():
+        slopes = _slopes(problem, x, y)[w > 0].detach()
+        order = slopes.flatten(1).norm(dim=1).argsort(descending=True, stable=True)
+        parts = order.split(STRATUM)
+        if isinstance(more, int):
+            yield from _forms(probes, x, slopes, order, more).split(STRATUM)
+        else:
+            for part, draws in zip(parts, more[start : start + len(parts)], strict=True):
+                if draws:
+                    yield _forms(probes, x, slopes, part, draws)
+        start += len(parts)
+
+
+def _forms(probes: Probes, x: Any, slopes: Tensor, index: Tensor, draws: int) -> Tensor:
+    """Draw for the samples (n,) of a batch: (n, draws, L + 1) float64, the sum last."""
+    rounds = []
+    most = max(1, probes.rows // min(STRATUM, len(index)))
+    for part in torch.arange(draws).tensor_split(math.ceil(draws / most)):
+        pieces = index.tensor_split(math.ceil(len(index) * len(part) / probes.rows))
+        rounds.append(
+            torch.cat([probes.forms(samples.rows(x, i), slopes[i], len(part)) for i in pieces])
         )
-
-    values = adaptive(
-        draw, budget=budget * count, relative_error=relative_error, offset=offset,
-        pilot=min(PILOT, budget * count), variance=_variance,
-    )  # fmt: skip
-    return values, 1 + math.ceil(len(values) / count)
-
-
-def mean_of(values: Tensor, products: int, relative_error: float) -> Scalar:
-    """Average draws (n,), with the standard error of what follows each other in them."""
-    mean, stderr = float(values.mean()), math.sqrt(float(_variance(values)) / len(values))
-    met = stderr <= relative_error * abs(mean)
-    return Scalar(mean, stderr, (), products, met, "importance sampling")
-
-
-def _variance(values: Tensor) -> Tensor:
-    return values.diff().square().mean() / 2
+    forms = torch.cat(rounds, 1)
+    return torch.cat([forms, forms.sum(2, keepdim=True)], 2)
 
 
 def _slopes(problem: Problem, x: Any, y: Any) -> Tensor:
     """Slopes (n, ...) of each sample's loss in its outputs."""
-    outputs = problem.outputs(problem.parameters, x)
+    with torch.no_grad():
+        outputs = problem.outputs(problem.parameters, x)
     with torch.enable_grad():
         return grad(lambda z: _sum(problem.losses(z, y), len(z)))(outputs)
 
 
 def _sum(losses: Tensor, n: int) -> Tensor:
     return losses.sum() if losses.ndim else losses * n
-
-
-def _forms(problem: Problem, generator: torch.Generator, times: Tensor) -> Tensor:
-    """v'R_n v by parameter tensor (sum of times, L), for each sample as often as times (N,) say."""
-    parameters = problem.parameters
-    places = tuple(range(len(parameters)))
-
-    def forms(x: Any, slope: Tensor, signs: Tensor) -> Tensor:
-        def weighted(*p: Tensor) -> Tensor:
-            one = tree_map_only(Tensor, lambda t: t[None], x)
-            return (problem.outputs(p, one)[0] * slope).sum()
-
-        v = problem.split(signs)
-        bent = jvp(grad(weighted, argnums=places), parameters, v)[1]
-        return torch.stack([(a * b).sum() for a, b in zip(v, bent, strict=True)])
-
-    is_dense = dense.applies(problem)
-    size = MOST_ROWS if is_dense else max(1, min(problem.batch, LARGEST // problem.size))
-    rows, start = [], 0
-    for x, y, w in problem.batches():
-        n = int((w > 0).sum())
-        index = torch.arange(n, device=times.device).repeat_interleave(times[start : start + n])
-        start += n
-        if not len(index):
-            continue
-        with torch.no_grad():
-            slopes = _slopes(problem, x, y)
-        for part in index.split(size):
-            inputs = samples.rows(x, part)
-            if is_dense:
-                rows.append(dense.forms(problem, generator, inputs, slopes[part]))
-                continue
-            bits = torch.randint(
-                2, (len(part), problem.size), generator=generator, device=problem.device
-            )
-            axes = tree_map(lambda t: 0 if isinstance(t, Tensor) else None, inputs)
-            with torch.no_grad(), refuse("no second derivatives by sample"):
-                rows.append(
-                    vmap(forms, (axes, 0, 0))(
-                        inputs, slopes[part], (2 * bits - 1).to(problem.dtype)
-                    ).double()
-                )
-    return torch.cat(rows)

@@ -120,7 +120,7 @@ def residual_traces(
     """Estimate the traces of the residual's diagonal blocks, by parameter tensor, and their sum.
 
     They are zero where the blocks vanish by the structure of the network; else they come from
-    `by_sample.draws`, or where `torch.func.vmap` cannot take the network from Hutchinson's
+    `by_sample.traces`, or where `torch.func.vmap` cannot take the network from Hutchinson's
     estimator.
 
     Parameters
@@ -152,14 +152,10 @@ def residual_traces(
         "offset": offset,
     }
     try:
-        made, products = by_sample.draws(problem, generator, **limits)
+        return by_sample.traces(problem, generator, **limits)
     except UnsupportedError:
         made = hutchpp_blocks(operator, generator, **limits)
-        rows = (made.sum(1), *made.T)
-        total, *layers = (summed(row, len(made), relative_error) for row in rows)
-    else:
-        rows = (made.sum(1), *made.T)
-        total, *layers = (by_sample.mean_of(row, products, relative_error) for row in rows)
+    total, *layers = (summed(row, len(made), relative_error) for row in (made.sum(1), *made.T))
     return total, tuple(layers)
 
 

@@ -276,7 +276,7 @@ def test_the_stated_standard_error_covers_the_truth():
     inside = 0
     for seed in range(40):
         t = estimate(net, focal(2), x, y, replace(ENGINE, probes=40, max_iterations=1), seed).trace
-        assert t.method == "importance sampling"
+        assert t.method == "stratified by sample"
         inside += abs(t.estimate - truth) < 2 * t.stderr
     assert 33 <= inside <= 40  # 95% of 40 is 38; fewer than 33 has a chance below 1%
 

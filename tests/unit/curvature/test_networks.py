@@ -25,7 +25,9 @@ from focal_curvature.curvature import (
     lanczos,
 )
 from focal_curvature.curvature import dense as dense_layers
+from focal_curvature.curvature import probes as probes_module
 from focal_curvature.curvature.engine import estimate_of
+from focal_curvature.curvature.probes import Probes
 from focal_curvature.curvature.problem import Problem
 from focal_curvature.curvature.trace import gauss_newton_trace
 from focal_curvature.losses.focal import focal
@@ -217,14 +219,132 @@ def test_dense_layers_have_the_exact_traces_by_tensor():
     passes = gauss_newton_trace(problem, generator, budget=5, relative_error=0.01)
     torch.testing.assert_close(passes.layers, problem.blocks(diagonal))
     torch.testing.assert_close(passes.scaled, problem.blocks(theta.square() * diagonal))
-    values, products = by_sample.draws(
-        problem, generator, budget=500, relative_error=1e-9, offset=0.0
-    )
-    exact = problem.blocks(dense(problem, "residual").diagonal()[None])[0]
-    assert len(values) == 500 * 12
-    for value, want in zip(values.T, exact, strict=True):
-        found = by_sample.mean_of(value, products, 0.01)
+
+
+class Convolutions(nn.Module):
+    """Convolutions, whose kernels share a row and column; and work in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(1, 4, 3, padding="same")
+        self.two = nn.Conv2d(4, 4, 3, groups=2, bias=False)
+        self.three, self.head = nn.Conv1d(4, 3, 2), nn.Linear(3, 5)
+
+    def forward(self, x):
+        x = self.one(x).tanh()
+        x = self.three(self.two(input=x).flatten(2)).tanh()
+        features = x.mean(2)
+        out = self.head(features * 1)
+        return out + features.mul_(0).sum()
+
+
+class Bias(nn.Module):
+    """A weight that is frozen, a layer of which one parameter is the input, and a scale."""
+
+    def __init__(self):
+        super().__init__()
+        self.start, self.scale = nn.Parameter(torch.ones(1, 4)), nn.Parameter(torch.ones(16))
+        self.first, self.body, self.head = nn.Linear(4, 3), nn.Linear(16, 3), nn.Linear(3, 5)
+        self.body.weight.requires_grad_(False)
+
+    def forward(self, x):
+        return self.head((self.first(self.start) + self.body(x.flatten(1) * self.scale)).sigmoid())
+
+
+BY_SAMPLE = {
+    **{name: ZOO[name][0] for name in ("gelu", "layer norm", "attention, function",
+                                       "encoder layer", "weight norm")},
+    "mixed": mixed_net,
+    "convolutions": Convolutions,
+    "bias": Bias,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_SAMPLE)
+def test_traces_by_sample_are_those_of_the_exact_residual_by_tensor(name):
+    torch.manual_seed(0)
+    problem = Problem.of(BY_SAMPLE[name](), focal(1), images(), dtype=DOUBLE, batch=5)
+    exact = problem.blocks(dense(problem, "residual").diagonal()[None])[0].tolist()
+    generator = torch.Generator().manual_seed(0)
+    asked = {"budget": 300, "relative_error": 1e-9, "offset": 0.0}
+    total, layers = by_sample.traces(problem, generator, **asked)
+    assert (total.products, total.converged) == (301, False)
+    for found, want in zip((total, *layers), (sum(exact), *exact), strict=True):
         assert abs(found.estimate - want) <= 4 * found.stderr + 1e-12
+
+
+@pytest.mark.parametrize("name", ["gelu", "layer norm"])
+def test_standard_errors_by_sample_are_the_spread_over_seeds(name):
+    net, loss, data = member(name)
+    problem = Problem.of(net, loss, data, dtype=DOUBLE)
+    exact = dense(problem, "residual").trace().item()
+    found = []
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        total, _ = by_sample.traces(
+            problem, generator, budget=80, relative_error=0.01, offset=10 * abs(exact)
+        )
+        found.append((total.estimate - exact) / total.stderr)
+    # The mean of 60 squares of standard normal numbers is within these but for 0.1%.
+    assert 0.5 < sum(z * z for z in found) / 60 < 1.7
+    assert abs(sum(found) / 60) < 4 / 60**0.5
+
+
+def test_what_is_known_to_be_zero_has_no_error():
+    """A last layer's own residual; and that of a layer on vectors before elementwise functions."""
+    torch.manual_seed(0)
+    net = between(nn.GELU())
+    problem = Problem.of(net, focal(1), images(), dtype=DOUBLE)
+    exact = problem.blocks(dense(problem, "residual").diagonal()[None])[0]
+    probes = Probes(problem, torch.Generator().manual_seed(0))
+    assert list(probes.weights) == [0, 2]
+    forms = []
+    for x, y, _ in problem.batches():
+        forms.append(probes.forms(x, by_sample._slopes(problem, x, y), 3))
+    mean = torch.cat(forms).mean(0)
+    assert mean.shape == (3, 4)
+    torch.testing.assert_close(mean[:, 2:], torch.zeros(3, 2, dtype=DOUBLE))
+    problem = Problem.of(net, focal(1), images(), dtype=DOUBLE, parameters=["1.weight"])
+    total, _ = by_sample.traces(
+        problem, torch.Generator().manual_seed(0), budget=2, relative_error=1e-9, offset=0.0
+    )
+    assert total.estimate == pytest.approx(float(exact[0]), rel=1e-9)
+    assert total.stderr < 1e-6 * abs(total.estimate)
+
+
+def test_draws_go_where_the_spread_is():
+    net, loss, data = member("encoder layer")
+    problem = Problem.of(net, loss, data, dtype=DOUBLE)
+    strata = [by_sample._Stratum(scale * torch.randn(32, 4, 2, dtype=DOUBLE)) for scale in (1, 9)]
+    spread = sum(float(s.variances()[-1]) / s.draws for s in strata) ** 0.5
+    one, nine = by_sample._allocated(strata, spread / 1.5, 10**6)
+    assert one == 0 < nine
+    assert by_sample._allocated(strata, 0.0, 10**6) == [12, 12]
+    assert by_sample._allocated(strata, spread / 1.5, 32 * nine // 2) == [0, nine // 2]
+    few, _ = by_sample.traces(
+        problem, torch.Generator().manual_seed(0), budget=3, relative_error=1e-9, offset=0.0
+    )
+    assert few.products == 4
+
+
+@pytest.mark.parametrize("largest", [1, 500])
+def test_signs_take_no_more_memory_than_allowed(largest, monkeypatch):
+    monkeypatch.setattr(probes_module, "LARGEST", largest)
+    net, loss, data = member("encoder layer")
+    problem = Problem.of(net, loss, data, dtype=DOUBLE)
+    sizes = []
+    forms = Probes.forms
+
+    def noted(self, x, slopes, draws):
+        sizes.append(len(slopes) * draws)
+        return forms(self, x, slopes, draws)
+
+    monkeypatch.setattr(Probes, "forms", noted)
+    by_sample.traces(
+        problem, torch.Generator().manual_seed(0), budget=4, relative_error=1e-9, offset=0.0
+    )
+    assert sum(sizes) == 12 * 4
+    assert max(sizes) == {1: 1, 500: 3}[largest]
 
 
 @pytest.mark.parametrize("name", ["layer norm", "group norm", "attention, module", "tied embedding",

@@ -3,13 +3,15 @@
     PYTHONPATH=src python benchmarks/smooth.py [--data DIRECTORY] [--networks gelu_mlp tiny_vit]
 
 Needs curvlinops-for-pytorch and hessian-eigenthings, and Fashion-MNIST's archives, which are
-fetched unless a directory has them. Writes benchmarks/results/smooth.json and .md.
+fetched unless a directory has them. Writes benchmarks/results/smooth.json and .md, and the table of
+the tests' networks of every kind in docs/curvature.md.
 
-Costs are in gradients of the same samples, by processor time in one thread. What an estimator needs
-to a standard error of 1% is read off its own standard errors: Hutchinson's from the spread of its
-probes, Hutch++'s, at several budgets, from the spread of its last third, interpolated in logarithms
-(and for XTrace from the spread of whole runs). Products are counted with our operator, which is the
-same matrix, and timed with the library's own.
+Costs are in gradients of the same samples, by processor time in one thread, measured in turns. What
+an estimator needs to a standard error of 1% is read off its own standard errors: Hutchinson's from
+the spread of its probes, Hutch++'s, at several budgets, from the spread of its last third,
+interpolated in logarithms, XTrace's from the spread of whole runs. Products are counted with our
+operator, which is the same matrix, and timed with the library's own. The engine's cost is that of
+all that a trace takes, but for what is done once for all networks of one structure.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ import argparse
 import itertools
 import json
 import math
+import os
+import re
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -33,17 +38,24 @@ import pyhessian
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map_only
 
 from focal_curvature.curvature import Operator, Problem, Settings
-from focal_curvature.curvature.engine import gauss_newton
+from focal_curvature.curvature.engine import estimate_of, gauss_newton
 from focal_curvature.curvature.prepare import twice_differentiable
 from focal_curvature.curvature.trace import residual_traces
 from focal_curvature.data import readers, sources
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests/unit/curvature"))
+from curvature_problems import exact_hessian  # noqa: E402
+from test_networks import ZOO, member  # noqa: E402
+
+RESULTS = ROOT / "benchmarks/results"
 TRAINED, MEASURED, EPOCHS, ERROR = 2000, 256, 15, 0.01
 BUDGETS = (30, 90)  # products of Hutch++ and XTrace
-PROBES, XTRACES = 40, 2
+PROBES, XTRACES, RUNS, ROUNDS = 40, 4, 7, 5
+ZOO_PRODUCTS = 99  # of the peers
 
 
 class TinyViT(nn.Module):
@@ -100,15 +112,16 @@ def trained(factory: Callable[[], nn.Module], x: Tensor, y: Tensor) -> nn.Module
     return model.eval()
 
 
-def seconds(work: Callable[[], Any], rounds: int = 3) -> float:
-    """Processor time of a piece of work: the median, after a round that warms up."""
-    work()
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+def seconds(works: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Processor times of pieces of work: medians over rounds of all, after one that warms up."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for i in range(ROUNDS + 1):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            if i:
+                times[name].append(time.process_time() - start)
+    return {name: statistics.median(found) for name, found in times.items()}
 
 
 def costs(model: nn.Module, x: Tensor, y: Tensor, operator: Operator) -> dict[str, float]:
@@ -127,13 +140,13 @@ def costs(model: nn.Module, x: Tensor, y: Tensor, operator: Operator) -> dict[st
             model, loss, parameters, [(x, y)], check_deterministic=False
         )
         product = pyhessian.utils.hessian_vector_product
-        found = {
-            "gradient": seconds(lambda: torch.autograd.grad(loss(model(x), y), parameters)),
-            "engine": seconds(lambda: operator(flat)),
-            "PyHessian": seconds(lambda: product(kept.gradsH, kept.params, v)),
-            "hessian-eigenthings": seconds(lambda: eigenthings.matvec(flat)),
-            "curvlinops": seconds(lambda: peer @ flat),
-        }
+        found = seconds({
+            "gradient": lambda: torch.autograd.grad(loss(model(x), y), parameters),
+            "engine": lambda: operator(flat),
+            "PyHessian": lambda: product(kept.gradsH, kept.params, v),
+            "hessian-eigenthings": lambda: eigenthings.matvec(flat),
+            "curvlinops": lambda: peer @ flat,
+        })  # fmt: skip
     model.zero_grad(set_to_none=True)
     return found
 
@@ -167,19 +180,31 @@ def measured(name: str, x: Tensor, y: Tensor) -> dict[str, Any]:
     x, y = x[:MEASURED], y[:MEASURED]
     loss = nn.CrossEntropyLoss()
     settings = Settings(estimator="engine")
-    times, traces = [], []
-    for seed in range(3):
-        start = time.process_time()
+    problem = Problem.of(model, loss, (x, y))
+    parameters = list(model.parameters())
+    ratios, traces, parts = [], [], []
+    for seed in range(-1, RUNS):  # the first one warms up
+        clocks = [time.process_time()]
+        torch.autograd.grad(loss(model(x), y), parameters)
+        torch.autograd.grad(loss(model(x), y), parameters)
+        clocks.append(time.process_time())
         problem = Problem.of(model, loss, (x, y))
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(max(seed, 0))
         passes = gauss_newton(problem, generator, settings)
+        clocks.append(time.process_time())
+        exact = float(passes.layers.sum())
         residual, _ = residual_traces(
-            Operator.on(problem, "residual"), generator, float(passes.layers.sum()),
+            Operator.on(problem, "residual"), generator, exact,
             budget=settings.probes, relative_error=ERROR,
         )  # fmt: skip
-        times.append(time.process_time() - start)
-        traces.append((float(passes.layers.sum()) + residual.estimate, residual.stderr))
+        clocks.append(time.process_time())
+        if seed >= 0:
+            gradient, one, two = (b - a for a, b in itertools.pairwise(clocks))
+            ratios.append((2 * one / gradient, 2 * two / gradient))
+            traces.append((exact + residual.estimate, residual.stderr))
+            parts.append(residual.estimate / (exact + residual.estimate))
     trace = statistics.mean(t for t, _ in traces)
+    one, two = (statistics.median(part) for part in zip(*ratios, strict=True))
 
     operator = Operator.on(problem)
     cost = costs(model, x, y, operator)
@@ -202,7 +227,15 @@ def measured(name: str, x: Tensor, y: Tensor) -> dict[str, Any]:
             runs.append(float(curvlinops.xtrace(_Duck(operator), m)))
         xtrace[m] = math.sqrt(statistics.mean((run / trace - 1) ** 2 for run in runs))
     gradient = cost["gradient"]
+    gradients = {
+        "engine": one + two,
+        "PyHessian": hutchinson * cost["PyHessian"] / gradient,
+        "hessian-eigenthings, Hutch++": needed(hutchpp) * cost["hessian-eigenthings"] / gradient,
+        "curvlinops, Hutch++": needed(hutchpp) * cost["curvlinops"] / gradient,
+        "curvlinops, XTrace": needed(xtrace) * cost["curvlinops"] / gradient,
+    }
     return {
+        "load average": os.getloadavg()[0],
         "parameters": operator.size,
         "seconds per gradient": gradient,
         "trace": trace,
@@ -215,16 +248,74 @@ def measured(name: str, x: Tensor, y: Tensor) -> dict[str, Any]:
             "Hutch++": needed(hutchpp),
             "XTrace": needed(xtrace),
         },
-        "gradients to 1%": {
-            "engine": statistics.median(times) / gradient,
-            "PyHessian": hutchinson * cost["PyHessian"] / gradient,
-            "hessian-eigenthings, Hutch++": needed(hutchpp)
-            * cost["hessian-eigenthings"]
-            / gradient,
-            "curvlinops, Hutch++": needed(hutchpp) * cost["curvlinops"] / gradient,
-            "curvlinops, XTrace": needed(xtrace) * cost["curvlinops"] / gradient,
+        "gradients to 1%": gradients,
+        "engine: Gauss-Newton, and the residual": [one, two],
+        "times fewer than": {
+            peer: found / gradients["engine"]
+            for peer, found in gradients.items()
+            if peer != "engine"
         },
     }
+
+
+def of_peer(trace: Callable[[], tuple[float, float]]) -> list[float] | str:
+    """Return a peer's trace and its standard error, or why there is none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return list(trace())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0][:60]
+
+
+def zoo(name: str) -> dict[str, Any]:
+    """Measure one of the tests' networks, of every kind, with 12 samples, in float64."""
+    net, loss, (x, y) = member(name)
+    problem = Problem.of(net, loss, (x, y), dtype=torch.float64)
+    start = time.process_time()
+    found = estimate_of(problem, Settings(estimator="engine", dtype="float64"), seed=0).trace
+    spent = time.process_time() - start
+    twin = member(name)[0].double().eval()
+    x, y = tree_map_only(Tensor, lambda t: t.double() if t.is_floating_point() else t, (x, y))
+
+    def mean_loss(*batch: Any) -> Tensor:
+        return loss(*batch).mean()
+
+    def hutchinson() -> tuple[float, float]:
+        torch.manual_seed(0)
+        matrix = pyhessian.hessian(twin, mean_loss, data=(x, y), cuda=False)
+        probes = np.array([matrix.trace(maxIter=1)[0] for _ in range(ZOO_PRODUCTS)])
+        return float(probes.mean()), float(probes.std(ddof=1) / math.sqrt(len(probes)))
+
+    def hutchpp() -> tuple[float, float]:
+        matrix = hessian_eigenthings.HessianOperator(
+            twin, [(x, y)], lambda m, batch: mean_loss(m(batch[0]), batch[1])
+        )
+        found = hessian_eigenthings.hutch_plus_plus(matrix, num_matvecs=ZOO_PRODUCTS, seed=0)
+        return found.estimate, found.stderr
+
+    exact = exact_hessian(member(name)[0], loss, x, y, numerical=True)
+    return {
+        "parameters": problem.size,
+        "exact": float(exact.trace()),
+        "engine": [found.estimate, found.stderr],
+        "passes": found.products,
+        "seconds": spent,
+        "PyHessian": of_peer(hutchinson),
+        "hessian-eigenthings, Hutch++": of_peer(hutchpp),
+    }
+
+
+def zoo_table(rows: dict[str, dict[str, Any]]) -> str:
+    """Write the table of these networks."""
+    heads = ("network", *next(iter(rows.values())))
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for name, row in rows.items():
+        cells = [
+            f"{v[0]:.4g} ± {v[1]:.1g}" if isinstance(v, list) else shown(v) for v in row.values()
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -240,7 +331,7 @@ def shown(value: Any) -> str:
     """Three digits."""
     if isinstance(value, list):
         return ", ".join(map(shown, value))
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", " ")
 
 
 def main() -> None:
@@ -257,6 +348,13 @@ def main() -> None:
     for name in arguments.networks:
         found[name] = measured(name, x, y)
         file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    found["zoo"] = {name: zoo(name) for name in ZOO}
+    file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    page = ROOT / "docs/curvature.md"
+    text = page.read_text(encoding="utf-8")
+    table = f"<!-- zoo -->\n{zoo_table(found['zoo'])}\n<!-- end -->"
+    text = re.sub("<!-- zoo -->.*?<!-- end -->", lambda _: table, text, flags=re.DOTALL)
+    page.write_text(text, encoding="utf-8")
     names = [name for name in NETWORKS if name in found]
     tables = [flat(found[name]) for name in names]
     lines = [f"| {MEASURED} images, cross-entropy | " + " | ".join(names) + " |"]

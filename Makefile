@@ -59,8 +59,10 @@ readme: install
 	PYTHONPATH=src $(VENV)/bin/python tools/readme.py
 	PYTHONPATH=src $(VENV)/bin/python tools/keys.py
 
-# The report, paper/report.pdf, whose numbers and figures are read from the committed ones.
+# The report, paper/report.pdf, whose numbers and figures are read from the committed ones, and the
+# figures over all experiments, paper/figures/.
 paper: install
+	PYTHONPATH=src $(VENV)/bin/python tools/across.py
 	$(VENV)/bin/python tools/paper.py
 
 # Whether this processor gives the weights of others to the bit (docs/determinism.md): a minute.

@@ -6,9 +6,10 @@ one: ``needs`` names the tables that it is made from, and beside that it may sta
 - ``takes``: further tables that it is given where there are such;
 - ``where``: which experiments have it, a key of `WHERE`; without it, all that have what it needs;
 - ``order``: its place among its kind;
+- ``category``: its place in the report, if not beside all others of its kind;
 - of a table, ``settings`` (what ``prepare`` takes beside the tables: ``rules``, by which claims are
-  judged, or keys of the configuration), ``formats`` (else those of `FORMATS`), ``category`` (its
-  place in the report) and ``json`` (a file of what ``to_json(table, **settings)`` returns).
+  judged, or keys of the configuration), ``formats`` (else those of `FORMATS`) and ``json`` (a file
+  of what ``to_json(table, **settings)`` returns).
 
 ``prepare(tables, **settings)`` returns the product's own table; of a figure, ``draw(data)`` draws
 that, and of a table, ``printed(table)`` lays it out. Read from the source text: planning does not

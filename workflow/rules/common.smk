@@ -86,7 +86,6 @@ RUNS = {run.folder: run for run in expand_runs(config)}
 CELLS = {run.cell: run for run in RUNS.values()}
 SLUGS = tuple(dict.fromkeys(run.objective.slug for run in RUNS.values()))
 RUN_FOLDERS = [f"{RESULTS}/{folder}" for folder in RUNS]
-REGULARISED = [f"{RESULTS}/{name}" for name, run in RUNS.items() if run.objective.regulariser]
 DATASET_FILES = [f"{DATASET}/{file}" for file in ("dataset.json", "images.npy", "labels.npy")]
 SPLITS = f"{RESULTS}/splits.json"
 

@@ -6,7 +6,7 @@ rule gather:
         reliability=expand("{run}/reliability.csv", run=RUN_FOLDERS),
         objective=expand("{run}/curvature/objective.json", run=RUN_FOLDERS),
         cross_entropy=expand("{run}/curvature/cross_entropy.json", run=RUN_FOLDERS),
-        history=expand("{run}/history.csv", run=REGULARISED),
+        history=expand("{run}/history.csv", run=RUN_FOLDERS),
         dataset=f"{DATASET}/dataset.json",
     output:
         runs=report(f"{PAPER}/runs.csv", caption="../report/tables/runs.rst", category="Tables"),

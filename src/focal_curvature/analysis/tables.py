@@ -183,10 +183,11 @@ def histories(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``model``, ``objective``, ``seed``, ``status`` and what ``history.csv`` has: a row per
-        evaluated epoch. A run that diverged before its first evaluation has one without an epoch.
+        ``model``, ``objective``, ``regulariser``, ``seed``, ``status`` and what ``history.csv``
+        has: a row per evaluated epoch. A run that diverged before its first evaluation has one
+        without an epoch.
     """
-    keys = ["model", "objective", "seed", "status"]
+    keys = ["model", "objective", "regulariser", "seed", "status"]
     parts = [pd.DataFrame(columns=[*keys, "epoch"])]
     for row, file in runs:
         # Not even a header, if there was no evaluation.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["brier"]
+ABOUT = {"brier": {"label": "Brier score"}}
 
 
 class BrierLoss(nn.Module):

@@ -11,9 +11,10 @@ from focal_curvature.losses.focal import log_one_minus_p
 __all__ = ["dual_focal"]
 ABOUT = {
     "dual_focal": {
+        "label": "dual focal loss",
         "parameters": {
             "gamma": {"minimum": 0, "choose": "0 is cross-entropy (Tao et al. 2023)"},
-        }
+        },
     }
 }
 

@@ -14,6 +14,7 @@ from focal_curvature.losses.focal import log_one_minus_p
 __all__ = ["flsd"]
 ABOUT = {
     "flsd": {
+        "label": "FLSD",
         "parameters": {
             "gamma_below": {"minimum": 0, "choose": "gamma where the label's probability is small"},
             "gamma_above": {"minimum": 0, "choose": "gamma elsewhere"},
@@ -23,7 +24,7 @@ ABOUT = {
                 "choose": "below it, a probability is small. All left out, it is FLSD-53 of "
                 "Mukhoti et al. 2020: 5 below 0.2, 3 above",
             },
-        }
+        },
     }
 }
 

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 __all__ = ["focal"]
 ABOUT = {
     "focal": {
+        "label": "focal loss",
         "parameters": {
             "gamma": {"minimum": 0, "choose": "0 is cross-entropy, trained once"},
-        }
+        },
     }
 }
 

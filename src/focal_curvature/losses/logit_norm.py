@@ -13,6 +13,7 @@ from torch.nn import functional as F
 __all__ = ["logit_norm"]
 ABOUT = {
     "logit_norm": {
+        "label": "LogitNorm",
         "parameters": {
             "temperature": {
                 "exclusiveMinimum": 0,
@@ -20,7 +21,7 @@ ABOUT = {
                 "who took 0.04 for CIFAR-10). The norm is fixed in training alone: predictions are "
                 "scored with the logits as they are, and scaled",
             }
-        }
+        },
     },
 }
 SMALLEST = 1e-14  # added to the squared norm, which has no derivative at zero

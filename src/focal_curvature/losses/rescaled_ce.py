@@ -8,12 +8,13 @@ from torch.nn import functional as F
 __all__ = ["rescaled_ce"]
 ABOUT = {
     "rescaled_ce": {
+        "label": "rescaled cross-entropy",
         "parameters": {
             "factor": {
                 "exclusiveMinimum": 0,
                 "choose": "scales every Hessian and moves no minimum: a control",
             }
-        }
+        },
     }
 }
 

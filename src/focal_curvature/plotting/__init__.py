@@ -63,7 +63,8 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
     style = Path(__file__).with_name("matplotlibrc")
     with mpl.rc_context(fname=style):
         table = pd.read_csv(data)
-        drawn = nothing() if table.empty else load(figure).draw(table)
+        module = load(figure)
+        drawn = module.draw(table) if len(table) else nothing(*getattr(module, "NOTHING", ()))
         # Each layout starts from the last one: without this, files would depend on their order.
         drawn.draw_without_rendering()
         drawn.set_layout_engine("none")

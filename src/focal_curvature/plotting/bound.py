@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from focal_curvature.plotting.common import colours, legend_above, panels
 from focal_curvature.registry import label
 
-PRODUCT = {"needs": ("predictions",), "order": 100}
+PRODUCT = {"needs": ("predictions",), "order": 100, "category": "Appendix"}
 ENTROPIES = {"full": "entropy of the prediction", "true_class": "true class's term alone"}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,18 +16,27 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from focal_curvature.analysis.summary import interval
+from focal_curvature.registry import label
 
 COLUMN, PAGE = 3.5, 7.5  # widths in inches: one column, two columns
 FEWEST_JOINED = 3  # levels: fewer are points, not a line
 OFF_SCALE = 2  # times the largest median of a cell: a run above it does not set the axis
 
 LOSS_LABELS = {"objective": "training objective", "cross_entropy": "cross-entropy"}
+# Of the series of a panel, which colour alone does not tell apart in grey.
+MARKERS = "os^Dv<>P*X"
+LOOKS: tuple[dict[str, str], ...] = (
+    {"marker": "o", "ls": "-"},
+    {"marker": "s", "ls": "--"},
+    {"marker": "^", "ls": "-."},
+)
 
 
 def focal_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Select the completed runs of the focal family (gamma 0 is cross-entropy)."""
-    focal = runs["gamma"].notna() & runs["regulariser"].isna()
-    return runs[(runs["status"] == "completed") & focal]
+    # Tables of experiments without any regulariser may not have the column.
+    alone = runs["regulariser"].isna() if "regulariser" in runs else True
+    return runs[(runs["status"] == "completed") & runs["gamma"].notna() & alone]
 
 
 def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
@@ -39,6 +50,17 @@ def gamma_colours(gammas: Sequence[float]) -> dict[float, tuple[float, float, fl
     return dict(zip(gammas, shades, strict=True))
 
 
+def objective_label(slug: str) -> str:
+    """Return an objective's name in figures: "focal-3" is γ = 3, "ce" cross-entropy."""
+    if slug == "ce":
+        return "cross-entropy"
+    named = []
+    for part in re.split("-(?=[a-z])", slug.removeprefix("ce-")):
+        name, value = re.fullmatch(r"(.*?)-?(\d[\d.]*(?:e-?\d+)?|)", part).groups()
+        named.append(f"γ = {value}" if name == "focal" else f"{label(name)} {value}".rstrip())
+    return ", ".join(named)
+
+
 def seeds_and_mean(
     ax: Axes,
     data: pd.DataFrame,
@@ -48,6 +70,8 @@ def seeds_and_mean(
     offset: float,
     *,
     level: str = "gamma",
+    look: Mapping[str, str] = LOOKS[0],
+    dots: bool = True,
 ) -> None:
     """Draw every seed as a dot, the mean over seeds as a line, its 95% interval as bars.
 
@@ -69,6 +93,10 @@ def seeds_and_mean(
         shifted twice as far.
     level : str
         Column along which the series goes.
+    look : mapping
+        ``marker`` and ``ls`` of the means.
+    dots : bool
+        Whether the seeds are drawn.
     """
     logarithmic = ax.get_yscale() == "log"
     forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
@@ -84,41 +112,68 @@ def seeds_and_mean(
         levels, seeds = levels * 10**offset, seeds * 10 ** (2 * offset)
     else:
         levels, seeds = levels + offset, seeds + 2 * offset
-    ax.plot(seeds, data[value], "o", ms=2.2, mew=0, alpha=0.6, color=colour)
+    if dots:
+        ax.plot(seeds, data[value], "o", ms=2.2, mew=0, alpha=0.6, color=colour)
     ax.errorbar(
         levels,
         mean,
         yerr=np.nan_to_num([mean - low, high - mean]),
         color=colour,
-        marker="o",
         ms=3,
-        ls="-" if len(levels) >= FEWEST_JOINED else "",
+        **(look if len(levels) >= FEWEST_JOINED else {**look, "ls": ""}),
         capsize=2,
         elinewidth=0.8,
         label=label,
     )
 
 
-def bound_axis(ax: Axes, data: pd.DataFrame, place: str, value: str, cell: str | list[str]) -> None:
-    """Let the axis of a value that starts at zero end where its cells do.
+def bound_axis(
+    ax: Axes,
+    data: pd.DataFrame,
+    place: str,
+    value: str,
+    cell: str | list[str],
+    *,
+    along: Literal["x", "y"] = "y",
+    best: float = 0.0,
+) -> None:
+    """Let the axis of a value end where its cells do.
 
-    A run far above every cell's median, as one that failed to learn, does not set the axis: it
-    stands at the upper edge with its value beside it.
+    Runs more than OFF_SCALE times as far from the best value as every cell's median, as those that
+    failed to learn, do not set the axis: they stand at its edge, with their number and value.
 
     Parameters
     ----------
     ax : Axes
     data : DataFrame
-        Columns ``place`` (horizontal), ``value`` (vertical) and those of ``cell``, a row per run.
+        Columns ``place`` (on the other axis), ``value`` and those of ``cell``, a row per run.
+    along : str
+        The axis of ``value``.
+    best : float
+        The best value that there can be: 0 of an error, 100 of an accuracy in percent.
     """
     data = data.dropna(subset=[value])
-    off = data[value] > OFF_SCALE * data.groupby(cell, dropna=False)[value].median().max()
-    top = 1.08 * data.loc[~off, value].max()
-    ax.set_ylim(0, top)
-    for run in data[off].itertuples():
-        x, y = getattr(run, place), getattr(run, value)
-        ax.plot(x, 0.97 * top, "^", ms=4, mfc="white", mec="0.3", mew=0.6)
-        ax.annotate(f"{y:.0f}", (x, 0.97 * top), (4, -2), textcoords="offset points", size=6)
+    far = data.assign(far=(data[value] - best).abs())
+    off = far["far"] > OFF_SCALE * far.groupby(cell, dropna=False)["far"].median().max()
+    sign = 1 if (data[value] >= best).all() else -1
+    extent = 1.08 * far.loc[~off, "far"].max()
+    ends = {"top": best + extent} if sign > 0 else {"bottom": best - extent}
+    if along == "x":
+        ends = {{"top": "right", "bottom": "left"}[end]: limit for end, limit in ends.items()}
+    getattr(ax, f"set_{along}lim")(**ends)
+    edge = best + sign * 0.97 * extent
+    marker = {("y", 1): "^", ("y", -1): "v", ("x", 1): ">", ("x", -1): "<"}[along, sign]
+    # Without a place, as plain cross-entropy on an axis of strengths, there is no run to show.
+    for where, runs in data[off].groupby(cell if along == "x" else place):
+        worst = runs[value].max() if sign > 0 else runs[value].min()
+        text = f"{worst:.3g}" if len(runs) == 1 else f"{len(runs)} runs, to {worst:.3g}"
+        point = (where, edge) if along == "y" else (edge, runs[place].mean())
+        ax.plot(*point, marker, ms=4, mfc="white", mec="0.3", mew=0.6, zorder=5)
+        beside = {"xytext": (-5 * sign, 0), "ha": "right" if sign > 0 else "left", "va": "center"}
+        below = {"xytext": (0, -5 * sign), "ha": "center", "va": "top" if sign > 0 else "bottom"}
+        ax.annotate(
+            text, point, textcoords="offset points", size=6, **(below if along == "y" else beside)
+        )
 
 
 def panels(rows: Sequence[str], columns: Sequence[str], height: float, **share: object) -> tuple:
@@ -148,10 +203,10 @@ def legend_above(
         legend.remove()
 
 
-def nothing() -> Figure:
+def nothing(why: str = "no completed run to draw") -> Figure:
     """Make the figure of a table without rows."""
     figure = Figure(figsize=(COLUMN, 0.5))
-    figure.text(0.5, 0.5, "no completed run to draw", ha="center", va="center")
+    figure.text(0.5, 0.5, why, ha="center", va="center")
     return figure
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import (
+    LOOKS,
     LOSS_LABELS,
     colours,
     focal_runs,
@@ -37,9 +38,10 @@ def draw(data: pd.DataFrame, measure: str, text: str) -> Figure:
     figure, axes = panels([""], models, 2.5)
     for ax, model in zip(axes[0], models, strict=True):
         ax.set_yscale("log" if (data.loc[data["model"] == model, measure] > 0).all() else "symlog")
-        for shift, loss in zip((-0.05, 0.05), LOSS_LABELS, strict=True):
+        for i, (loss, text_of) in enumerate(LOSS_LABELS.items()):
             chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
-            seeds_and_mean(ax, chosen, measure, palette[loss], LOSS_LABELS[loss], shift)
+            shift = 0.05 * (2 * i - 1)
+            seeds_and_mean(ax, chosen, measure, palette[loss], text_of, shift, look=LOOKS[i])
         if ax.get_yscale() == "log":
             plain_log_ticks(ax.yaxis)
         ax.set_title(label(model))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.plotting.common import (
+    MARKERS,
     colours,
     gamma_colours,
     legend_above,
@@ -75,13 +76,13 @@ def draw(data: pd.DataFrame) -> Figure:
                 },
             )
             ax.plot(*ends[1], alpha=0)  # an annotation does not widen the axes
-        for gamma, group in chosen.groupby("gamma"):
-            start = group.iloc[0]
+        starts = chosen.drop_duplicates(KEYS)
+        for i, (gamma, group) in enumerate(starts.groupby("gamma")):
             ax.plot(
-                start["trace_before"],
-                100 * start["ece_before"],
-                "o",
-                ms=6,
+                group["trace_before"],
+                100 * group["ece_before"],
+                MARKERS[i % len(MARKERS)],
+                ms=5,
                 color=shade[gamma],
                 mec="white",
                 mew=0.6,
@@ -90,11 +91,11 @@ def draw(data: pd.DataFrame) -> Figure:
             )
         ax.set_xscale("log" if (data[["trace", "trace_before"]] > 0).all(axis=None) else "symlog")
         ax.margins(x=0.12)
-        ax.set_title(label(model))
-        ax.set_xlabel("trace of the Hessian of cross-entropy (nats)")
+        ax.set_title(f"{label(model)}\n{_traces(starts)}".rstrip())
         ax.grid(axis="y")
         if ax.get_xscale() == "log":
             plain_log_ticks(ax.xaxis)
+    figure.supxlabel("trace of the Hessian of cross-entropy (nats)", fontsize=8)
     axes[0][0].set_ylim(bottom=0)
     axes[0][0].set_ylabel("ECE (%)")
     handles, _ = axes[0][0].get_legend_handles_labels()
@@ -105,3 +106,12 @@ def draw(data: pd.DataFrame) -> Figure:
     drawn = [*handles, *arrows, floor]
     legend_above(figure, drawn, [artist.get_label() for artist in drawn])
     return figure
+
+
+def _traces(starts: pd.DataFrame) -> str:
+    """Say how networks of the largest gamma compare with gamma 0 in their traces, as trained."""
+    traces = starts.groupby("gamma")["trace_before"].mean()
+    if 0 not in traces:
+        return ""
+    ratio = traces.iloc[-1] / traces[0]
+    return f"trace at γ = {traces.index[-1]:g}: {ratio:.2g} times that at γ = 0"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 
 from focal_curvature.plotting import arms
-from focal_curvature.plotting.common import colours, legend_above, panels
+from focal_curvature.plotting.common import bound_axis, colours, legend_above, panels
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("runs",), "order": 165}
@@ -40,19 +41,17 @@ def draw(data: pd.DataFrame) -> Figure:
         plain = means.xs("cross-entropy", level="family").iloc[0]
         for (family, name, _), mean in means.iterrows():
             marker = arms.MARKERS[family]
-            ax.plot(mean[x], mean[y], marker, ms=5, color=palette[name], mec="0.2", mew=0.3)
+            ax.plot(mean[x], mean[y], marker, ms=4, color=palette[name], mec="0.2", mew=0.3)
             if family != "cross-entropy":
-                ax.annotate(
-                    "",
-                    mean,
-                    plain,
-                    arrowprops={"arrowstyle": "-", "color": palette[name], "lw": 0.6, "alpha": 0.6},
-                )
+                ends = {"posA": tuple(plain), "posB": tuple(mean), "shrinkA": 3, "shrinkB": 3}
+                look = {"arrowstyle": "-|>", "mutation_scale": 6, "lw": 0.7}
+                ax.add_artist(FancyArrowPatch(**ends, **look, color=palette[name]))
         for name, seeds in panel.groupby("name"):
             ax.plot(seeds[x], seeds[y], ".", ms=2, mew=0, alpha=0.5, color=palette[name])
+        bound_axis(ax, panel, y, x, "objective", along="x")
         ax.set_title(label(model))
-        ax.set_xlabel(PARTS[x])
         ax.grid()
+    figure.supxlabel(PARTS[x], fontsize=8)
     axes[0][0].set_ylabel(PARTS[y])
     shown = data[["family", "name"]].drop_duplicates()
     for family, name in shown.itertuples(index=False):

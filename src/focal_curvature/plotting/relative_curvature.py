@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting import curvature
 from focal_curvature.plotting.common import (
+    LOOKS,
     LOSS_LABELS,
     colours,
+    legend_above,
     panels,
     plain_log_ticks,
     seeds_and_mean,
@@ -53,9 +55,10 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.set_yscale("log")
             ax.axhline(1, color="0.4", lw=0.8, zorder=0)
             panel = data[(data["model"] == model) & (data["measure"] == measure)]
-            for shift, loss in zip((-0.05, 0.05), LOSS_LABELS, strict=True):
+            for i, (loss, name) in enumerate(LOSS_LABELS.items()):
                 series = panel[(panel["hessian_of"] == loss) & (panel["gamma"] > 0)]
-                seeds_and_mean(ax, series, "ratio", palette[loss], LOSS_LABELS[loss], shift)
+                shift = 0.05 * (2 * i - 1)
+                seeds_and_mean(ax, series, "ratio", palette[loss], name, shift, look=LOOKS[i])
             plain_log_ticks(ax.yaxis)
             ax.grid(axis="y", which="major")
         row[0].set_ylabel(f"{text}\nrelative to γ = 0")
@@ -63,5 +66,5 @@ def draw(data: pd.DataFrame) -> Figure:
         top.set_title(label(model))
         bottom.set_xlabel("focusing parameter γ")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="Hessian of", loc="outside right center")
+    legend_above(figure, handles, [f"Hessian of {text}" for text in labels])
     return figure

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.analysis.summary import interval
 from focal_curvature.plotting.common import (
+    LOOKS,
     bound_axis,
     colours,
     legend_above,
@@ -40,16 +41,16 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     penalised = runs["regulariser"].notna() & ~runs["regulariser"].isin(others)
     plain = runs["regulariser"].isna() & (runs["gamma"] == 0)
     wanted = plain | penalised & (runs["loss"] == "cross_entropy")
-    rows = runs[(runs["status"] == "completed") & wanted]
-    return rows.assign(
-        arm=rows["regulariser"].fillna(PLAIN),
-        trace=rows["trace_cross_entropy"],
-    )[["model", "arm", "strength", "seed", "trace", "ece", "noise_floor", "accuracy"]]
+    names = {"regulariser": "arm", "trace_cross_entropy": "trace"}
+    columns = ["model", "arm", "strength", "seed", "trace", "ece", "noise_floor", "accuracy"]
+    rows = runs[(runs["status"] == "completed") & wanted].rename(columns=names)
+    # Earlier tables have no accuracy.
+    return rows[[name for name in columns if name in rows]].fillna({"arm": PLAIN})
 
 
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a row of panels per measure: seeds, means, 95% intervals; cross-entropy's as a band."""
-    measures = {key: MEASURES[key] for key in MEASURES if key in data}  # earlier: no accuracy
+    measures = {key: MEASURES[key] for key in MEASURES if key in data}
     shares = [column for column in ("ece", "noise_floor", "accuracy") if column in data]
     data = data.assign(**{column: 100 * data[column] for column in shares})
     models = list(data["model"].unique())
@@ -71,13 +72,22 @@ def draw(data: pd.DataFrame) -> Figure:
                 floor = panel["noise_floor"].mean()
                 ax.axhline(floor, color="0.4", ls="--", lw=0.8, label="ECE of a calibrated model")
                 bound_axis(ax, panel, "strength", "ece", ["arm", "strength"])
-            for shift, arm in zip(np.linspace(-0.1, 0.1, len(arms) + 2)[1:-1], arms, strict=True):
-                series = panel[panel["arm"] == arm]
-                colour = palette[arm]
-                seeds_and_mean(ax, series, measure, colour, label(arm), shift, level="strength")
+            shifts = np.linspace(-0.1, 0.1, len(arms) + 2)[1:-1]
+            for i, (shift, arm) in enumerate(zip(shifts, arms, strict=True)):
+                seeds_and_mean(
+                    ax,
+                    panel[panel["arm"] == arm],
+                    measure,
+                    palette[arm],
+                    label(arm),
+                    shift,
+                    level="strength",
+                    look=LOOKS[i % len(LOOKS)],
+                )
             # Not left to matplotlib, which has no range for a single strength.
             ax.set_xlim(data["strength"].min() / 2, 2 * data["strength"].max())
             if measure == "accuracy":
+                bound_axis(ax, panel, "strength", measure, ["arm", "strength"], best=100.0)
                 ax.set_ylim(top=min(ax.get_ylim()[1], 100))
             if ax.get_yscale() == "log":
                 plain_log_ticks(ax.yaxis)

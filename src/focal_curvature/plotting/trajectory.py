@@ -7,7 +7,13 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from focal_curvature.plotting.common import gamma_colours, legend_above, panels, plain_log_ticks
+from focal_curvature.plotting.common import (
+    gamma_colours,
+    legend_above,
+    objective_label,
+    panels,
+    plain_log_ticks,
+)
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("trajectory",), "order": 140}
@@ -15,7 +21,7 @@ PRODUCT = {"needs": ("trajectory",), "order": 140}
 SHOWN = {
     "trace_objective": "trace, objective\n(nats)",
     "trace_cross_entropy": "trace, CE\n(nats)",
-    "top_eigenvalue_gauss_newton_cross_entropy": "λmax, Gauss-Newton,\nCE (nats)",
+    "top_eigenvalue_gauss_newton_cross_entropy": "λ$_{max}$, Gauss-Newton,\nCE (nats)",
     # How far the training images are fitted: a penalty that flattens may only stop that early.
     "train_accuracy": "training\naccuracy (%)",
     "validation_ece": "validation\nECE (%)",
@@ -50,7 +56,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     "o-" if run["same_weights"].all() else "o--",
                     ms=2.5,
                     color=palette[objective],
-                    label=objective,
+                    label=objective_label(objective),
                 )
             ax.grid(axis="y")
         if factor == 1:

@@ -13,13 +13,13 @@ from matplotlib.lines import Line2D
 
 from focal_curvature.analysis.evidence import VERDICTS
 from focal_curvature.plotting.common import (
-    LOSS_LABELS,
     PAGE,
     colours,
     legend_above,
     nothing,
     plain_log_ticks,
 )
+from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("claims",), "order": 60}
 ALL = "all models"  # the rows for all of them, as in claims.csv
@@ -29,9 +29,9 @@ MARKERS = {
     "negligible": {"marker": "s"},
     "inconclusive": {"marker": "o", "mfc": "white"},
 }
-ROW = 0.2  # inches
-WIDTH = 88  # characters of a line, which is as wide as the page
-LEFT = -0.29  # where claims begin, in widths of a panel: that of the lines' labels
+ROW = 0.13  # inches
+WIDTH = 64  # characters of a line of a claim
+HESSIANS = {"objective": "own loss", "cross_entropy": "cross-entropy", "": ""}
 COLUMNS = [
     *("family", "says", "hessian_of", "model", "estimate", "low", "high", "unit", "null"),
     *("verdict", "fragile"),
@@ -45,7 +45,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw a panel per unit; in it each claim with a line per Hessian, and a dot per model.
+    """Draw a panel per family and unit; in it a line per claim and Hessian, and a dot per model.
 
     Claims that no model's runs could test stand in the table alone.
     """
@@ -55,66 +55,70 @@ def draw(data: pd.DataFrame) -> Figure:
         return nothing()
     models = [model for model in data["model"].unique() if model != ALL]
     palette = colours(models) | {ALL: (0.0, 0.0, 0.0)}
-    parts = [part for _, part in data.groupby("unit", sort=False)]
-    rows = [
-        len(part.drop_duplicates(["says", "hessian_of"])) + sum(map(_lines, part["says"].unique()))
-        for part in parts
-    ]
-    figure = Figure(figsize=(PAGE, ROW * (sum(rows) + 5 * len(rows))))
-    axes = figure.subplots(len(parts), 1, squeeze=False, height_ratios=rows)[:, 0]
+    parts = [part for _, part in data.groupby(["family", "unit"], sort=False)]
+    heights = [sum(_rows(claim) for _, claim in part.groupby("says")) for part in parts]
+    # Each panel has an axis below it.
+    figure = Figure(figsize=(PAGE, ROW * (sum(heights) + 3 * len(parts) + 3)))
+    axes = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, part in zip(axes, parts, strict=True):
         _forest(ax, part, palette)
-        ax.set_xlabel(part["unit"].iloc[0])
-    drawn = [
-        model for model in palette if data.loc[data["model"] == model, "estimate"].notna().any()
-    ]
-    handles = [Line2D([], [], marker="s", ls="", color=palette[m], label=m) for m in drawn]
+    shown = data[data["estimate"].notna()]
+    drawn = [model for model in palette if (shown["model"] == model).any()]
+    handles = [Line2D([], [], color=palette[m], lw=2, label=label(m)) for m in drawn if m != ALL]
     handles += [
-        Line2D([], [], ls="", color="0.3", label=verdict, **marker)
+        Line2D([], [], ls="", ms=4, color="0.3", label=verdict, **marker)
         for verdict, marker in MARKERS.items()
+        if (shown["verdict"] == verdict).any()
     ]
     legend_above(figure, handles, [handle.get_label() for handle in handles])
     return figure
 
 
-def _lines(says: str) -> int:
-    """Return how many lines a claim takes."""
-    return len(textwrap.wrap(says, WIDTH))
+def _text(claim: pd.DataFrame) -> str:
+    """Return what a claim says, in lines."""
+    says = claim["says"].iloc[0].replace("gamma", "γ")
+    return textwrap.fill(f"{claim['family'].iloc[0]}: {says}", WIDTH)
+
+
+def _rows(claim: pd.DataFrame) -> int:
+    """Return how many rows a claim takes: for its Hessians, or its text."""
+    return max(claim["hessian_of"].nunique(), len(_text(claim).splitlines()))
 
 
 def _forest(ax: Axes, data: pd.DataFrame, palette: Mapping[str, tuple]) -> None:
-    place, ticks = 0.0, {}
+    start, ticks = 0, {}
     outside = ax.get_yaxis_transform()
-    for (family, says), claim in data.groupby(["family", "says"], sort=False):
-        ax.text(
-            LEFT,
-            place,
-            textwrap.fill(f"{family}: {says}", WIDTH),
-            transform=outside,
-            weight="bold",
-            va="center_baseline" if _lines(says) == 1 else "top",
-            bbox={"fc": "white", "lw": 0, "pad": 1},
-        )
-        place += _lines(says) - 1
-        for hessian, group in claim.groupby("hessian_of", sort=False):
-            place += 1
-            ticks[place] = f"Hessian of {LOSS_LABELS[hessian]}" if hessian else ""
+    for _, claim in data.groupby("says", sort=False):
+        hessians, rows = list(claim["hessian_of"].unique()), _rows(claim)
+        ticks[start + (rows - 1) / 2] = _text(claim)
+        for i, hessian in enumerate(hessians):
+            group = claim[claim["hessian_of"] == hessian]
+            place = start + i + (rows - len(hessians)) / 2
             found = group[np.isfinite(group[["estimate", "low", "high"]]).all(axis=1)]
-            for i, row in enumerate(found.itertuples()):
-                y = place + 0.3 * (i - (len(found) - 1) / 2)
-                ax.plot([row.low, row.high], [y, y], color=palette[row.model], lw=1)
+            for j, row in enumerate(found.itertuples()):
+                y = place + 0.28 * (j - (len(found) - 1) / 2)
+                ax.plot([row.low, row.high], [y, y], color=palette[row.model], lw=0.9)
                 marker = MARKERS.get(row.verdict, {"marker": "."})
-                ax.plot(row.estimate, y, color=palette[row.model], ms=4.5, mew=0.8, **marker)
+                ax.plot(row.estimate, y, color=palette[row.model], ms=3, mew=0.7, **marker)
             (overall,) = group.loc[group["model"] == ALL, ["verdict", "fragile"]].to_numpy()
             text = f"{VERDICTS[overall[0]]} {overall[0]}{' !' if overall[1] else ''}"
-            ax.text(1.02, place, text, transform=outside, va="center")
-        place += 1.2
-    ax.set_yticks(list(ticks), ticks.values())
-    ax.set_ylim(place - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0)
+            ax.text(1.01, place, text, transform=outside, va="center", size=6)
+            ax.text(
+                *(-0.01, place, HESSIANS[hessian]),
+                transform=outside,
+                va="center",
+                ha="right",
+                size=6,
+            )
+        start += rows
+        ax.axhline(start - 0.5, color="0.85", lw=0.4, zorder=0)
+    ax.set_yticks(list(ticks), ticks.values(), size=6)
+    ax.tick_params(axis="y", length=0, pad=50)  # points: room for the Hessians' names
+    ax.set_ylim(start - 0.4, -0.6)
     ax.spines["left"].set_visible(False)
     ax.axvline(data["null"].iloc[0], color="0.5", lw=0.6, zorder=0)
     if (data["unit"] == "ratio").all():
         ax.set_xscale("log")
         plain_log_ticks(ax.xaxis)
+    ax.set_xlabel(data["unit"].iloc[0], labelpad=1, size=7)
     ax.grid(axis="x")

@@ -24,7 +24,7 @@ COLUMNS = {
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Describe the penalised trace along training, a row per run that has one.
 
-    Or that diverged before its first evaluation, and so has no history.
+    Or that was regularised and diverged before its first evaluation, and so has no history.
 
     Parameters
     ----------
@@ -40,7 +40,9 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         evaluation mode, else NaN. ``negative``: share of evaluated epochs with a negative mean.
     """
     rows = []
-    for run, epochs in tables["histories"].groupby(KEYS, sort=False):
+    histories = tables["histories"]
+    regularised = histories[histories["regulariser"].notna()]
+    for run, epochs in regularised.groupby(KEYS, sort=False):
         history = epochs[epochs["epoch"].notna()]
         if len(history) and not history.get(PENALISED, pd.Series()).notna().any():
             continue

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from checkout import ROOT
+from matplotlib.figure import Figure
+from scipy import stats
 
 from focal_curvature import plotting
 from focal_curvature.analysis.tables import MEASURED
@@ -44,6 +46,7 @@ def runs():
                 row |= dict.fromkeys(["ece", "ece_scaled"], generator.uniform(0, 0.1))
                 row |= dict.fromkeys(["noise_floor", "noise_floor_95", "noise_floor_scaled"], 0.01)
                 row |= {"accuracy": generator.uniform(0.5, 1)}
+                row |= {"confidence_gap": generator.uniform(-0.1, 0.1), "dataset": "digits"}
                 row |= {f"nll_{p}": generator.uniform() for p in ("refinement", "calibration")}
                 rows.append(row)
     return pd.DataFrame(rows)
@@ -76,6 +79,21 @@ def tables(runs, reliability):
     steps = np.linspace(-0.5, 0.5, 5)
     runs_of_theory = [cell for cell in cells if cell["hessian_of"] == "objective" and cell["gamma"]]
     verdicts = [("cnn", "inconclusive"), ("resnet", "not tested"), ("all models", "contradicted")]
+    shares = [
+        {
+            "family": "C4",
+            "claim": claim,
+            "role": "decides",
+            "says": "it goes through",
+            "unit": "share",
+        }
+        | {"null": 0.5, "model": model, "measure": measure, "hessian_of": loss, "gamma": 3.0}
+        | {"outcome": "confidence_gap", "estimate": 0.2, "low": low, "high": 0.4}
+        | {"verdict": "contradicted", "fragile": False}
+        for claim in ("c4_direct", "c4_mediation")
+        for measure, loss in (("trace", "objective"), ("trace", "cross_entropy"))
+        for model, low in (("cnn", 0.1), ("resnet", -np.inf), ("all models", np.nan))
+    ]
     claims = [
         {"family": "C1", "role": "decides", "says": says, "unit": unit, "null": 0.0}
         | {"hessian_of": loss, "model": model, "verdict": verdict, "low": -0.2, "high": 0.3}
@@ -88,7 +106,27 @@ def tables(runs, reliability):
     return {
         "runs": runs,
         "reliability": reliability,
-        "claims": pd.DataFrame(claims),
+        "claims": pd.DataFrame(claims + shares),
+        "histories": pd.DataFrame(
+            {"model": model, "objective": objective, "seed": seed, "epoch": epoch}
+            | {f"{split}_{name}": seed / 10 for split in ("train", "validation")
+               for name in ("accuracy", "nll", "ece")}
+            for model in ("cnn", "resnet")
+            for objective in ("ce", "focal-2", "brier")
+            for seed in range(3)
+            for epoch in (5, 10, 15)
+        ),
+        "shift": pd.DataFrame(
+            {"model": model, "objective": objective, "gamma": 0.0, "seed": seed, "shift": kind}
+            | {"severity": severity, "samples": 50, "temperature": 1.5}
+            | {name: 0.1 * severity + 0.01 * seed for name in plotting.load("shift").SHOWN}
+            for model in ("cnn", "resnet")
+            for objective in ("ce", "focal-2")
+            for seed in (0, 1)
+            for kind, severity in (
+                ("none", 0), ("fog", 1), ("blur", 1), ("fog", 2), ("test_set", 0)
+            )
+        ),
         "spectrum": pd.DataFrame(
             cell | {"probe": probe, "eigenvalue": e, "weight": w}
             for cell in cells
@@ -345,9 +383,116 @@ def test_relative_curvature_is_of_pairs_of_one_seed(runs):
     assert (ratios.loc[ratios["gamma"] == 0, "ratio"] == 1).all()
 
 
-def test_a_failed_run_does_not_set_the_axis():
-    from matplotlib.figure import Figure
+def test_training_curves_are_means_over_the_seeds_of_focal_loss(tables):
+    tables["histories"]["validation_nll"] = tables["histories"]["seed"].astype(float)
+    tables["runs"].loc[tables["runs"]["seed"] == 2, "status"] = "diverged"
+    curves = plotting.load("training").prepare(tables)
+    assert set(curves["gamma"]) == {0, 2}
+    one = curves.query("model == 'cnn' and gamma == 2 and quantity == 'validation_nll'")
+    assert one["epoch"].tolist() == [5, 10, 15]
+    assert (one["mean"] == 0.5).all() and (one["seeds"] == 2).all()
 
+
+def test_the_factorial_has_runs_without_a_penalty_beside_each_penalty(runs):
+    table = plotting.load("factorial").prepare({"runs": runs})
+    assert "brier" not in set(table["penalty"]) and set(table["penalty"]) == {
+        "sam",
+        "hessian_trace",
+    }
+    cells = table.query("model == 'cnn' and hessian_of == 'objective' and seed == 1")
+    found = cells.set_index(["penalty", "gamma", "strength"])["trace"].sort_index()
+    own = runs.query("model == 'cnn' and seed == 1").set_index("objective")["trace_objective"]
+    assert found.to_dict() == {
+        ("sam", 0, 0): own["ce"],
+        ("sam", 1, 0): own["focal-1"],
+        ("sam", 2, 0): own["focal-2"],
+        ("sam", 0, 0.05): own["ce-sam-0.05"],
+        ("sam", 2, 0.05): own["focal-2-sam-0.05"],
+        ("hessian_trace", 0, 0): own["ce"],
+        ("hessian_trace", 1, 0): own["focal-1"],
+        ("hessian_trace", 2, 0): own["focal-2"],
+        ("hessian_trace", 0, 0.01): own["ce-hessian_trace-0.01"],
+        ("hessian_trace", 0, 0.1): own["ce-hessian_trace-0.1"],
+    }
+
+
+def test_shares_with_endless_intervals_are_drawn_to_both_edges(tables):
+    module = plotting.load("mediation")
+    table = module.prepare(tables)
+    assert len(table) == 8 and set(table["model"]) == {"cnn", "resnet"}
+    figure = module.draw(table)
+    figure.draw_without_rendering()
+    for row, arrows in zip(figure.axes, (0, 4), strict=True):  # one outcome: an axis per model
+        heads = [line for line in row.get_lines() if line.get_marker() == "<"]
+        assert len(heads) == arrows
+        assert all(line.get_xdata()[0] == module.RANGE[0] for line in heads)
+
+
+def test_shift_is_a_mean_over_kinds_and_then_over_seeds(tables):
+    table = plotting.load("shift").prepare(tables)
+    found = table.query("model == 'cnn' and objective == 'ce' and metric == 'ece'")
+    means = found.set_index(["shift", "severity"])["mean"].to_dict()
+    wanted = {("none", 0): 0.005, ("corruptions", 1): 0.105, ("corruptions", 2): 0.205}
+    assert means == pytest.approx(wanted)
+
+
+def test_accuracy_in_a_bin_has_the_interval_of_a_ratio_over_seeds(reliability):
+    table = plotting.load("reliability").prepare({"reliability": reliability})
+    low = table.query("variant == 'before' and bin == 0").iloc[0]
+    correct, count = np.array([2.0, 24.0]), np.array([10, 30])
+    ratio = correct.sum() / count.sum()
+    error = np.sqrt(2 * np.sum((correct - ratio * count) ** 2)) / count.sum()
+    half = stats.t.ppf(0.975, 1) * error
+    assert (low["low"], low["high"]) == pytest.approx((ratio - half, ratio + half))
+    one = table.query("variant == 'before' and bin == 1").iloc[0]  # of a single seed
+    assert one[["low", "high"]].isna().all()
+
+
+def test_objectives_are_named_in_words():
+    names = {
+        "ce": "cross-entropy",
+        "focal-0.5": "γ = 0.5",
+        "flsd": "FLSD",
+        "ce-hessian_trace-1e-05": "Hessian trace 1e-05",
+        "focal-3-gauss_newton_trace-every4-strength0.001": "γ = 3, Gauss-Newton trace, every 4, "
+        "strength 0.001",
+    }
+    assert {slug: common.objective_label(slug) for slug in names} == names
+
+
+def test_networks_on_all_data_sets_stand_on_one_panel_each_once(runs):
+    module = plotting.load("across.relative_curvature")
+    other = runs[runs["model"] == "cnn"].assign(dataset="letters", ece=runs["ece"] + 1)
+    table = module.prepare({"runs": {"one": runs, "again": runs, "other": other}})
+    cells = table[["data_set", "model", "experiments"]].drop_duplicates()
+    assert set(cells.itertuples(index=False, name=None)) == {
+        ("digits", "cnn", "one+again"),
+        ("digits", "resnet", "one+again"),
+        ("letters", "cnn", "other"),
+    }
+    figure = module.draw(table)
+    assert len(figure.axes) == 4
+    assert [len(ax.containers) for ax in figure.axes] == [3] * 4
+
+
+def test_pooled_effects_have_their_verdicts_beside_them():
+    names = ["family", "claim", "says", "hessian_of", "estimate", "low", "high", "part", "verdict"]
+    rows = [
+        ("C1", "c1_trend", "it falls with gamma", "objective", 0.5, 0.1, 0.9, "rank", "supported"),
+        ("C1", "c1_trend", "it falls with gamma", "cross_entropy", -0.8, -1, -0.6, "rank",
+         "contradicted"),
+        ("C3", "c3_hessian_trace", "it helps", None, np.nan, np.nan, np.nan, None, "not tested"),
+    ]  # fmt: skip
+    pooled = pd.DataFrame(rows, columns=names).assign(fragile=[True, False, False])
+    module = plotting.load("across.pooled")
+    figure = module.draw(module.prepare({"pooled": pooled}))
+    (ax,) = figure.axes
+    written = [text.get_text() for text in ax.texts]
+    assert written == ["✓ supported !", "own loss", "✗ contradicted", "cross-entropy"]
+    assert ax.get_yticklabels()[0].get_text() == "C1: it falls with γ"
+
+
+def test_a_failed_run_does_not_set_the_axis():
     data = pd.DataFrame({"x": [1.0, 1.0, 1.0, 2.0], "y": [4.0, 5.0, 72.0, 6.0], "cell": [*"aaab"]})
     ax = Figure().subplots()
     common.bound_axis(ax, data, "x", "y", "cell")
@@ -355,9 +500,15 @@ def test_a_failed_run_does_not_set_the_axis():
     assert [text.get_text() for text in ax.texts] == ["72"]
 
 
-def test_intervals_on_a_logarithmic_axis_stay_positive():
-    from matplotlib.figure import Figure
+def test_runs_off_an_axis_that_is_best_at_its_top_are_counted_together():
+    data = pd.DataFrame({"x": 1.0, "y": [96.0, 95, 95, 20, 10], "cell": "a"})
+    ax = Figure().subplots()
+    common.bound_axis(ax, data, "x", "y", "cell", best=100.0)
+    assert ax.get_ylim()[0] == pytest.approx(100 - 1.08 * 5)
+    assert [text.get_text() for text in ax.texts] == ["2 runs, to 10"]
 
+
+def test_intervals_on_a_logarithmic_axis_stay_positive():
     data = pd.DataFrame({"gamma": [1.0] * 3, "value": [0.01, 1.0, 100.0]})
     ax = Figure().subplots()
     ax.set_yscale("log")

@@ -9,7 +9,9 @@ from focal_curvature.tables import penalties
 
 
 def record(name="hessian_trace", seed=0, status="completed"):
-    return {"model": "m", "objective": f"ce-{name}-0.1", "seed": seed, "status": status}
+    objective = f"ce-{name}-0.1" if name else "ce"
+    keys = {"model": "m", "objective": objective, "regulariser": name}
+    return keys | {"seed": seed, "status": status}
 
 
 @pytest.fixture
@@ -46,6 +48,8 @@ def test_runs_without_a_penalised_trace_are_left_out(table):
     assert table([(record("sam"), sam)]).empty
     both = table([(record("sam"), sam), (record(), history([1.0]))])
     assert both["objective"].tolist() == ["ce-hessian_trace-0.1"]
+    plain = [(record(None), pd.DataFrame({"epoch": [1]})), (record(None, 1), pd.DataFrame())]
+    assert table(plain).empty
 
 
 def test_a_diverged_run_is_a_row_and_in_no_mean(table):

@@ -1,0 +1,78 @@
+"""Curvature relative to that at gamma 0, of every network on every data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from focal_curvature.analysis.pooled import networks
+from focal_curvature.plotting import relative_curvature
+from focal_curvature.plotting.common import (
+    LOSS_LABELS,
+    MARKERS,
+    colours,
+    legend_above,
+    panels,
+    plain_log_ticks,
+    seeds_and_mean,
+)
+from focal_curvature.registry import label
+
+DATA_SETS = {"cifar10_jpeg": "CIFAR-10 (JPEG)", "fashion_mnist": "Fashion-MNIST"}
+UP_TO = 5  # the range of gamma that the claims are about
+
+
+def prepare(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Return `focal_curvature.plotting.relative_curvature`'s rows of every network.
+
+    Returns
+    -------
+    DataFrame
+        data_set, experiments, and that figure's columns. Runs that two experiments share are there
+        once, under both names.
+    """
+    parts = []
+    for (data_set, _, experiments), runs in networks(tables["runs"]).items():
+        ratios = relative_curvature.prepare({"runs": runs})
+        parts.append(ratios.assign(data_set=data_set, experiments=experiments))
+    table = pd.concat(parts, ignore_index=True)
+    return table[table["gamma"] <= UP_TO]
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """Draw a row of panels per measure, a column per loss; a line per network and data set."""
+    keys = ["data_set", "model", "experiments"]
+    cells = list(data[keys].drop_duplicates().itertuples(index=False))
+    palette = colours(list(data["data_set"].unique()))
+    measures = relative_curvature.MEASURES
+    figure, axes = panels(list(measures), list(LOSS_LABELS), 2.2, sharex=True)
+    for row, (measure, text) in zip(axes, measures.items(), strict=True):
+        for ax, (loss, name) in zip(row, LOSS_LABELS.items(), strict=True):
+            ax.set_yscale("log")
+            ax.axhline(1, color="0.4", lw=0.8, zorder=0)
+            panel = data[(data["measure"] == measure) & (data["hessian_of"] == loss)]
+            for i, cell in enumerate(cells):
+                own = panel[(panel[keys] == tuple(cell)).all(axis=1) & (panel["gamma"] > 0)]
+                shift = 0.03 * (i - (len(cells) - 1) / 2)
+                seeds_and_mean(
+                    ax,
+                    own,
+                    "ratio",
+                    palette[cell.data_set],
+                    f"{DATA_SETS.get(cell.data_set, cell.data_set)}, {label(cell.model)}",
+                    shift,
+                    look={"marker": MARKERS[i % len(MARKERS)], "ls": "-"},
+                    dots=False,
+                )
+            plain_log_ticks(ax.yaxis)
+            ax.grid(axis="y")
+            if ax in axes[0]:
+                ax.set_title(f"Hessian of {name}")
+        row[0].set_ylabel(f"{text}\nrelative to γ = 0")
+    for ax in axes[-1]:
+        ax.set_xlabel("focusing parameter γ")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    legend_above(figure, handles, labels)
+    return figure

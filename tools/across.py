@@ -1,0 +1,38 @@
+"""Prepare and draw the figures over all committed experiments, in paper/figures/.
+
+PYTHONPATH=src python tools/across.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from focal_curvature import plotting
+from focal_curvature.plotting.across import FIGURES
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tables(root: Path) -> dict[str, object]:
+    """Read what the figures are prepared from."""
+    files = sorted(root.glob("paper_figures/*/runs.csv"))
+    runs = {file.parent.name: pd.read_csv(file) for file in files}
+    return {"runs": runs, "pooled": pd.read_csv(root / "docs/pooled.csv")}
+
+
+def make(root: Path = ROOT) -> None:
+    """Write each figure's table as CSV, and the figure as drawn from that file."""
+    committed = tables(root)
+    folder = root / "paper/figures"
+    folder.mkdir(exist_ok=True)
+    for name in FIGURES:
+        figure = f"across.{name}"
+        data = folder / f"{name}.csv"
+        plotting.load(figure).prepare(committed).to_csv(data, index=False)
+        plotting.draw(figure, data, [data.with_suffix(".pdf"), data.with_suffix(".png")])
+
+
+if __name__ == "__main__":
+    make()

@@ -63,7 +63,7 @@ readme: install
 # figures over all experiments, paper/figures/.
 paper: install
 	PYTHONPATH=src $(VENV)/bin/python tools/across.py
-	$(VENV)/bin/python tools/paper.py
+	PYTHONPATH=src $(VENV)/bin/python tools/paper.py
 
 # Whether this processor gives the weights of others to the bit (docs/determinism.md): a minute.
 same-bits: install

@@ -1,4 +1,7 @@
-"""Build paper/report.pdf from the committed results: the compiler is in the package typst."""
+"""Build paper/report.pdf from the committed results: the compiler is in the package typst.
+
+PYTHONPATH=src python tools/paper.py
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 
 import typst
 import yaml
+
+from focal_curvature import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +26,17 @@ def configurations(root: Path) -> dict[str, str]:
     return {name: str(names[name].relative_to(root)) for name in committed}
 
 
+def labels() -> dict[str, str]:
+    """Return the names in print of models, losses and penalties."""
+    kinds = ("models", "losses", "regularisers")
+    return {name: registry.label(name) for kind in kinds for name in registry.names(kind)}
+
+
+def inputs(root: Path) -> dict[str, str]:
+    """Return what the report is told, as JSON."""
+    return {"configurations": json.dumps(configurations(root)), "labels": json.dumps(labels())}
+
+
 def build(root: Path = ROOT) -> bytes:
     """Return the report as PDF; the same files give the same bytes.
 
@@ -29,8 +45,7 @@ def build(root: Path = ROOT) -> bytes:
     typst.TypstError
         Where a file, or a number in it, is missing.
     """
-    inputs = {"configurations": json.dumps(configurations(root))}
-    return typst.compile(str(root / "paper/report.typ"), root=str(root), sys_inputs=inputs)
+    return typst.compile(str(root / "paper/report.typ"), root=str(root), sys_inputs=inputs(root))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The report is that of the committed numbers, and follows them."""
 
+import json
+import re
 import shutil
 
 import pandas as pd
@@ -36,3 +38,53 @@ def test_the_report_follows_the_pooled_verdicts(copied):
     pooled.drop(columns="replication").to_csv(file, index=False)
     with pytest.raises(typst.TypstError, match="replication"):
         paper.build(copied)
+
+
+def texts(content):
+    """Yield the texts in a queried element, in their order."""
+    if isinstance(content, list):
+        for part in content:
+            yield from texts(part)
+    elif isinstance(content, dict):
+        if content.get("func") in ("text", "raw"):
+            yield content["text"]
+        elif content.get("func") == "space":
+            yield " "
+        else:
+            yield from texts([*content.values()])
+
+
+def table(root, label):
+    """Return what a table of the report reads."""
+    settings = {"root": str(root), "sys_inputs": paper.inputs(root)}
+    (found,) = json.loads(typst.query(str(root / "paper/report.typ"), f"<{label}>", **settings))
+    return "".join(texts(found["body"]))
+
+
+def test_the_pooled_numbers_are_those_of_the_table():
+    read = table(ROOT, "pooled-numbers")
+    pooled = pd.read_csv(ROOT / "docs/pooled.csv").query("verdict != 'not tested'")
+    for row in pooled.dropna(subset="estimate").itertuples():
+        for value in (row.estimate, row.low, row.high):
+            shown = f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}"
+            assert shown.replace("-", "\N{MINUS SIGN}") in read, (row.says, value)
+    for verdict, times in pooled["verdict"].value_counts().items():
+        assert read.count(verdict) == times
+
+
+def test_the_calibration_of_every_network_is_that_of_the_summaries():
+    read = table(ROOT, "calibration")
+    for file in ROOT.glob("paper_figures/*/tables/summary.csv"):
+        summary = pd.read_csv(file)
+        chosen = summary[
+            summary["objective"].isin(["ce", "focal-3"]) & (summary["metric"] == "ece")
+        ]
+        for row in chosen.itertuples():
+            assert f"{100 * row.mean:.1f} ± {100 * (row.high - row.mean):.1f}" in read
+
+
+@pytest.mark.parametrize("label", ["settings", "tally", "size", "calibration", "pooled-numbers"])
+def test_no_number_is_missing(label):
+    read = table(ROOT, label)
+    assert read
+    assert not re.search(r"\b(nan|inf|null)\b", read, re.IGNORECASE)

@@ -21,9 +21,9 @@ from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("claims",), "order": 65}
 CLAIMS = {
-    "c4_direct": "flattening, by a penalty of the same curvature",
-    "c4_mediation": "curvature, by runs of equal γ",
-    "c4_rivals": "a rival, by runs of equal γ",
+    "c4_direct": "a penalty of the same curvature",
+    "c4_mediation": "curvature, at equal γ",
+    "c4_rivals": "a rival, at equal γ",
 }
 OUTCOMES = {
     "calibration_error_debiased": "squared calibration error",

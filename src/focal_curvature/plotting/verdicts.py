@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 
@@ -76,7 +77,7 @@ def draw(data: pd.DataFrame) -> Figure:
 
 def _text(claim: pd.DataFrame) -> str:
     """Return what a claim says, in lines."""
-    says = claim["says"].iloc[0].replace("gamma", "γ")
+    says = re.sub(r"gamma(?= \d)", "γ =", claim["says"].iloc[0]).replace("gamma", "γ")
     return textwrap.fill(f"{claim['family'].iloc[0]}: {says}", WIDTH)
 
 

@@ -54,7 +54,7 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.axhline(1, color="0.4", lw=0.8, zorder=0)
             panel = data[(data["measure"] == measure) & (data["hessian_of"] == loss)]
             for i, cell in enumerate(cells):
-                own = panel[(panel[keys] == tuple(cell)).all(axis=1) & (panel["gamma"] > 0)]
+                own = panel[(panel[keys] == [*cell]).all(axis=1) & (panel["gamma"] > 0)]
                 shift = 0.03 * (i - (len(cells) - 1) / 2)
                 seeds_and_mean(
                     ax,

@@ -104,6 +104,7 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.set_xscale("log" if (traces > 0).all() else "symlog")
             ax.grid(axis="y")
             bound_axis(ax, own, "trace", "ece", "objective")
+            ax.set_ylim(bottom=0)
         row[0].set_ylabel(f"{label(model)}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
         if ax.get_xscale() == "log":

@@ -10,6 +10,7 @@ from focal_curvature.plotting.common import (
     LOSS_LABELS,
     colours,
     focal_runs,
+    legend_above,
     panels,
     plain_log_ticks,
     seeds_and_mean,
@@ -48,5 +49,6 @@ def draw(data: pd.DataFrame, measure: str, text: str) -> Figure:
         ax.set_xlabel("focusing parameter γ")
         ax.grid(axis="y", which="major")
     axes[0][0].set_ylabel(text)
-    axes[0][-1].legend(title="Hessian of")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    legend_above(figure, handles, [f"Hessian of {name}" for name in labels])
     return figure

@@ -72,6 +72,7 @@ def draw(data: pd.DataFrame) -> Figure:
                 floor = panel["noise_floor"].mean()
                 ax.axhline(floor, color="0.4", ls="--", lw=0.8, label="ECE of a calibrated model")
                 bound_axis(ax, panel, "strength", "ece", ["arm", "strength"])
+                ax.set_ylim(bottom=0)
             shifts = np.linspace(-0.1, 0.1, len(arms) + 2)[1:-1]
             for i, (shift, arm) in enumerate(zip(shifts, arms, strict=True)):
                 seeds_and_mean(

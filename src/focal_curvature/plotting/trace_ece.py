@@ -12,6 +12,7 @@ from focal_curvature.plotting.common import (
     LOSS_LABELS,
     focal_runs,
     gamma_colours,
+    legend_above,
     panels,
     plain_log_ticks,
 )
@@ -36,7 +37,7 @@ def draw(data: pd.DataFrame) -> Figure:
         for ax, loss in zip(row, LOSS_LABELS, strict=True):
             chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
             floors = 100 * chosen.groupby("gamma")["noise_floor_95"].mean()
-            ax.axhspan(0, floors.min(), color="0.88", lw=0, label="calibrated")
+            ax.axhspan(0, floors.min(), color="0.88", lw=0, label="calibrated networks")
             ax.axhspan(floors.min(), floors.max(), color="0.94", lw=0)
             for gamma, group in chosen.groupby("gamma"):
                 ax.plot(
@@ -46,7 +47,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     color=palette[gamma],
                     mec="white",
                     mew=0.3,
-                    label=f"{gamma:g}",
+                    label=f"γ = {gamma:g}",
                 )
             ax.set_xscale("log" if (chosen["trace"] > 0).all() else "symlog")
             if ax.get_xscale() == "log":
@@ -56,5 +57,6 @@ def draw(data: pd.DataFrame) -> Figure:
         row[0].set_ylabel(f"{label(model)}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
         ax.set_xlabel(f"trace of the Hessian, {LOSS_LABELS[loss]} (nats)")
-    axes[0][-1].legend(title="γ, and noise floor", ncols=2)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    legend_above(figure, handles, labels)
     return figure

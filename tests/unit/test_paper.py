@@ -4,11 +4,15 @@ import json
 import re
 import shutil
 
+import across
 import pandas as pd
 import paper
 import pytest
 import typst
 from checkout import ROOT
+
+from focal_curvature import plotting
+from focal_curvature.plotting.across import FIGURES
 
 READ = ("paper", "paper_figures", "config", "config.yaml", "workflow/claims.yaml")
 READ += ("docs/pooled.csv", "benchmarks/results/rules.json")
@@ -88,3 +92,12 @@ def test_no_number_is_missing(label):
     read = table(ROOT, label)
     assert read
     assert not re.search(r"\b(nan|inf|null)\b", read, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_figures_over_all_experiments_are_of_the_committed_numbers(figure):
+    made = plotting.load(f"across.{figure}").prepare(across.tables(ROOT)).reset_index(drop=True)
+    committed = pd.read_csv(ROOT / f"paper/figures/{figure}.csv")
+    if "hessian_of" in committed:
+        committed = committed.fillna({"hessian_of": ""})
+    pd.testing.assert_frame_equal(made, committed, check_dtype=False)

@@ -45,7 +45,9 @@ def draw(data: pd.DataFrame) -> Figure:
     """Draw a row of panels per measure, a column per loss; a line per network and data set."""
     keys = ["data_set", "model", "experiments"]
     cells = list(data[keys].drop_duplicates().itertuples(index=False))
-    palette = colours(list(data["data_set"].unique()))
+    data_sets = list(data["data_set"].unique())
+    palette = colours(data_sets)
+    styles = dict(zip(data_sets, ("-", "--", "-.", ":") * len(data_sets), strict=False))
     measures = relative_curvature.MEASURES
     figure, axes = panels(list(measures), list(LOSS_LABELS), 2.2, sharex=True)
     for row, (measure, text) in zip(axes, measures.items(), strict=True):
@@ -63,7 +65,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     palette[cell.data_set],
                     f"{DATA_SETS.get(cell.data_set, cell.data_set)}, {label(cell.model)}",
                     shift,
-                    look={"marker": MARKERS[i % len(MARKERS)], "ls": "-"},
+                    look={"marker": MARKERS[i % len(MARKERS)], "ls": styles[cell.data_set]},
                     dots=False,
                 )
             plain_log_ticks(ax.yaxis)

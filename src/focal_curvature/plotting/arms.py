@@ -57,7 +57,8 @@ def classified(runs: pd.DataFrame) -> pd.DataFrame:
     family[regularised] = "penalised loss"
     family[regularised & (runs["loss"] == "cross_entropy")] = "penalty"
     parts = zip(runs["regulariser"], runs["loss"], gamma, strict=True)
-    both = pd.Series([f"{r} and {loss} {g:g}" for r, loss, g in parts], runs.index, dtype=object)
+    bases = [(r, f"γ = {g:g}" if loss == "focal" else label(loss)) for r, loss, g in parts]
+    both = pd.Series([f"{label(str(r))}, {base}" for r, base in bases], runs.index, dtype=object)
     name = runs["loss"].mask(family == "cross-entropy", "cross-entropy")
     name = name.mask(family == "penalty", runs["regulariser"])
     return runs.assign(family=family, name=name.mask(family == "penalised loss", both))

@@ -156,12 +156,14 @@ def bound_axis(
     far = data.assign(far=(data[value] - best).abs())
     off = far["far"] > OFF_SCALE * far.groupby(cell, dropna=False)["far"].median().max()
     sign = 1 if (data[value] >= best).all() else -1
-    extent = 1.08 * far.loc[~off, "far"].max()
+    kept = far.loc[~off, "far"]
+    span = kept.max() if along == "y" else kept.max() - kept.min()
+    extent = kept.max() + 0.08 * span
     ends = {"top": best + extent} if sign > 0 else {"bottom": best - extent}
     if along == "x":
         ends = {{"top": "right", "bottom": "left"}[end]: limit for end, limit in ends.items()}
     getattr(ax, f"set_{along}lim")(**ends)
-    edge = best + sign * 0.97 * extent
+    edge = best + sign * (extent - 0.03 * span)
     marker = {("y", 1): "^", ("y", -1): "v", ("x", 1): ">", ("x", -1): "<"}[along, sign]
     # Without a place, as plain cross-entropy on an axis of strengths, there is no run to show.
     for where, runs in data[off].groupby(cell if along == "x" else place):

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map_only
 
-from focal_curvature.curvature import Operator, Problem, Settings
+from focal_curvature.curvature import Operator, Problem, Settings, density, lanczos
 from focal_curvature.curvature.engine import estimate_of, gauss_newton
 from focal_curvature.curvature.prepare import twice_differentiable
 from focal_curvature.curvature.trace import residual_traces
@@ -55,6 +55,7 @@ RESULTS = ROOT / "benchmarks/results"
 TRAINED, MEASURED, EPOCHS, ERROR = 2000, 256, 15, 0.01
 BUDGETS = (30, 90)  # products of Hutch++ and XTrace
 PROBES, XTRACES, RUNS, ROUNDS = 40, 4, 7, 5
+EIGENVALUES, STARTS, STEPS = 5, 4, 80  # of the eigenvalues, and of a density
 ZOO_PRODUCTS = 99  # of the peers
 
 
@@ -149,6 +150,65 @@ def costs(model: nn.Module, x: Tensor, y: Tensor, operator: Operator) -> dict[st
         })  # fmt: skip
     model.zero_grad(set_to_none=True)
     return found
+
+
+def spectra(model: nn.Module, x: Tensor, y: Tensor, gradient: float) -> dict[str, Any]:
+    """Find the largest eigenvalues by each library's default rule, and a density of equal products.
+
+    Costs are in gradients, everything included; errors are the largest of the eigenvalues'.
+    PyHessian's density calls ``torch.eig``, which torch has no more.
+    """
+    loss = nn.CrossEntropyLoss()
+    generator = torch.Generator().manual_seed(0)
+
+    def of_engine() -> Operator:
+        return Operator(model, loss, (x, y))
+
+    def of_eigenthings() -> Any:
+        return hessian_eigenthings.HessianOperator(
+            model, [(x, y)], lambda m, batch: loss(m(batch[0]), batch[1])
+        )
+
+    def of_pyhessian() -> Any:
+        torch.manual_seed(0)
+        return pyhessian.hessian(model, loss, data=(x, y), cuda=False)
+
+    def ritz(tolerance: float) -> list[float]:
+        operator = of_engine()
+        start = operator.normal(generator)
+        found = lanczos(operator, start, k=EIGENVALUES, tolerance=tolerance, max_iterations=300)
+        return [value.estimate for value in found.eigenvalues]
+
+    exact = sorted(ritz(1e-4), reverse=True)
+    tolerance = Settings().tolerance
+    eigenvalues: dict[str, Callable[[], Any]] = {
+        "engine": lambda: ritz(tolerance),
+        "PyHessian": lambda: of_pyhessian().eigenvalues(top_n=EIGENVALUES)[0],
+        "hessian-eigenthings": lambda: hessian_eigenthings.lanczos(
+            of_eigenthings(), k=EIGENVALUES, which="LA", seed=0
+        ).eigenvalues.tolist(),
+    }
+    densities: dict[str, Callable[[], Any]] = {
+        "engine": lambda: density(of_engine(), generator, probes=STARTS, steps=STEPS),
+        "hessian-eigenthings": lambda: hessian_eigenthings.spectral_density(
+            of_eigenthings(), num_runs=STARTS, lanczos_steps=STEPS, seed=0
+        ),
+    }
+    cost: dict[str, dict[str, float]] = {}
+    errors = {}
+    with twice_differentiable(recurrent=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for what, works in (("five eigenvalues", eigenvalues), ("a density", densities)):
+            cost[what] = {}
+            for library, work in works.items():
+                start = time.process_time()
+                found = work()
+                cost[what][library] = (time.process_time() - start) / gradient
+                if works is eigenvalues:
+                    pairs = zip(sorted(found, reverse=True), exact, strict=True)
+                    errors[library] = max(abs(a / b - 1) for a, b in pairs)
+    model.zero_grad(set_to_none=True)
+    return {"gradients to": cost, "five eigenvalues: largest relative error": errors}
 
 
 class _Duck:
@@ -255,6 +315,7 @@ def measured(name: str, x: Tensor, y: Tensor) -> dict[str, Any]:
             for peer, found in gradients.items()
             if peer != "engine"
         },
+        **spectra(model, x, y, gradient),
     }
 
 

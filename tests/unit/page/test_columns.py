@@ -49,7 +49,7 @@ def test_what_says_how_well_a_number_was_measured_is_left_out():
     ("loss", "gamma", "regulariser", "name"),
     [
         ("focal", 0.0, None, "cross-entropy"),
-        ("focal", 2.0, float("nan"), "focal"),
+        ("focal", 2.0, float("nan"), "focal loss"),
         ("cross_entropy", 0.0, "sam", "SAM on cross-entropy"),
     ],
 )

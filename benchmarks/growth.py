@@ -35,7 +35,7 @@ from focal_curvature.allocator import keep_freed_memory
 from focal_curvature.curvature import Settings, engine
 from focal_curvature.losses.focal import focal
 from focal_curvature.models.small_cnn import small_cnn
-from focal_curvature.page.captions import caption
+from focal_curvature.page.captions import caption, configuration
 from focal_curvature.products import products
 from focal_curvature.registry import resolve
 
@@ -61,7 +61,9 @@ def tables_and_page(more: Callable[[pd.DataFrame, int], pd.DataFrame], runs: int
                 files = [folder / f"tables/{product.name}.{end}" for end in product.formats]
                 files += [folder / product.json] if product.json else []
                 resolve(product.write)(product.path, made, files, given)
-        (folder / "page.html").write_text(page.render([page.read(folder, caption)]))
+        (folder / "page.html").write_text(
+            page.render([page.read(folder, caption, configuration)]), encoding="utf-8"
+        )
 
 
 def more_seeds(rows: pd.DataFrame, runs: int) -> pd.DataFrame:

@@ -206,7 +206,9 @@ def test_every_figure_but_the_verdicts_is_in_it_as_its_file_shows_it(committed):
             assert image.size == (int(shown[name]["width"]), int(shown[name]["height"]))
             whole = source.convert("RGB").resize(image.size, Image.Resampling.LANCZOS)
             difference = np.abs(np.asarray(image.convert("RGB"), int) - np.asarray(whole, int))
-        assert difference.mean() < 3
+        assert (
+            difference.mean() < 5
+        )  # of 255: 32 colours for all, thin lines at two thirds of their size
 
 
 def test_every_figure_has_a_caption(text, committed):

@@ -64,7 +64,9 @@ def exponents(rows: Rows, keys: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def table(rows: Rows) -> str:
-    """Lay rows of the same keys out in Markdown."""
+    """Lay rows of the same keys out in Markdown; nothing where there are none."""
+    if not rows:
+        return ""
     head = [
         f"| {' | '.join(key.replace('_', ' ') for key in rows[0])} |",
         f"|{'---|' * len(rows[0])}",

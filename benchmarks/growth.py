@@ -144,7 +144,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     for part in found.values():
         powers = [{"case": case, **each} for case, each in part["exponents"].items()]
         parts += [f"{stated(part['machine'])}.\n", table(part["rows"])]
-        parts += ["Exponents of the size, fitted over the last decade:\n", table(powers)]
+        if powers:
+            parts += ["Exponents of the size, fitted over the last decade:\n", table(powers)]
     return "\n".join(parts)
 
 

@@ -32,7 +32,8 @@ SLURM = (
     *(*TARGETS, "--workflow-profile", "workflow/profiles/slurm", *CONFIG),
     *("--group-components", "runs=2", "cells=4", "paper=100"),
     # The configuration says device: cpu, so that a GPU is only asked for, not used.
-    *("--set-resources", "train:gpu=1"),
+    # Stages ask for a minute or two, which on a busy machine is not enough.
+    *("--set-resources", "train:gpu=1", "theory:runtime=20", "controls:runtime=20"),
     # Jobs take seconds here, and the plugin waits ten more after each look that finds none ended.
     *("--slurm-init-seconds-before-status-checks", "2"),
 )
@@ -122,13 +123,13 @@ def update(what, **values):
 
 @pytest.fixture(scope="module")
 def checkouts(tmp_path_factory):
-    """Two copies whose trainings ask for one minute each at first, and keep every epoch."""
+    """Two copies whose trainings ask for five minutes each at first, and keep every epoch."""
     made = [Checkout(tmp_path_factory.mktemp(name)) for name in ("cluster", "local")]
     for checkout in made:
         file = checkout.folder / "config/smoke.yaml"
         config = yaml.safe_load(file.read_text()) | {"seeds": [0, 1, 2]}
         config |= dict.fromkeys(("geometry", "trajectory", "shift"))
-        config["models"]["small_cnn"]["resources"] = {"train": {"runtime": 1, "mem_mb": 1500}}
+        config["models"]["small_cnn"]["resources"] = {"train": {"runtime": 5, "mem_mb": 1500}}
         config["training"]["epochs"] = EPOCHS
         config["jobs"]["checkpoint_seconds"] = 0
         file.write_text(yaml.safe_dump(config))
@@ -220,9 +221,9 @@ def test_what_was_asked_for_is_what_slurm_gave(course):
     trainings = {n for n in submitted(course.log) if rows[n].get("TresPerJob") == "gres:gpu:1"}
     assert len(trainings) == 5
     for number in lost | {course.orphaned}:
-        assert asked(course.before[number]) == ("00:02:00", "1", "1500M")
+        assert asked(course.before[number]) == ("00:10:00", "1", "1500M")
     for number in trainings - lost - {course.orphaned}:
-        assert asked(rows[number]) == ("00:04:00", "1", "3000M")
+        assert asked(rows[number]) == ("00:20:00", "1", "3000M")
 
 
 def asked(row):

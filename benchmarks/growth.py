@@ -43,6 +43,7 @@ RESULTS = Path(__file__).parent / "results"
 # An experiment of 3 models, 12 objectives and 50 seeds, repeated as further seeds or as further
 # models: only their number is not real.
 SOURCE, CELLS = Path("paper_figures/digits_power"), 36
+POOLED = Path("docs/pooled.csv")
 CLAIMS = yaml.safe_load(Path("workflow/claims.yaml").read_text(encoding="utf-8"))
 
 
@@ -61,9 +62,8 @@ def tables_and_page(more: Callable[[pd.DataFrame, int], pd.DataFrame], runs: int
                 files = [folder / f"tables/{product.name}.{end}" for end in product.formats]
                 files += [folder / product.json] if product.json else []
                 resolve(product.write)(product.path, made, files, given)
-        (folder / "page.html").write_text(
-            page.render([page.read(folder, caption, configuration)]), encoding="utf-8"
-        )
+        text = page.render([page.read(folder, caption, configuration)], page.table(POOLED))
+        (folder / "page.html").write_text(text, encoding="utf-8")
 
 
 def more_seeds(rows: pd.DataFrame, runs: int) -> pd.DataFrame:
@@ -95,7 +95,7 @@ def curvature(samples: int) -> None:
     keep_freed_memory()
     torch.manual_seed(0)
     x, y = torch.randn(samples, 1, 8, 8), torch.randint(10, (samples,))
-    settings = Settings.of({"estimator": "engine", "max_iterations": 20})
+    settings = Settings(estimator="engine", max_iterations=20)
     engine.estimate(small_cnn(10, 1, 8), focal(2.0), x, y, settings, seed=0)
 
 

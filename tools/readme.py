@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from focal_curvature.analysis import answer
+from focal_curvature.plotting.common import LOSS_LABELS
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- made by `make readme` -->\n", "<!-- end of what `make readme` makes -->\n"
 
 ALL = "all models"
-HESSIANS = {"objective": "training objective", "cross_entropy": "cross-entropy"}
 SYMBOLS = {
     "supported": "✓",
     "contradicted": "✗",
@@ -92,7 +92,7 @@ def render(experiments: Sequence[Mapping[str, Any]]) -> str:
         for row in experiment["claims"]:
             if row["verdict"] == "described":
                 continue
-            key = f"{row['family']}: {row['says']}", HESSIANS.get(row["hessian_of"], "")
+            key = f"{row['family']}: {row['says']}", LOSS_LABELS.get(row["hessian_of"], "")
             cells.setdefault(key, {}).setdefault(experiment["experiment"], []).append(row)
     names = [experiment["experiment"] for experiment in experiments]
     lines = [["Claim", "Hessian of", *names], ["---"] * (2 + len(names))]
@@ -175,7 +175,7 @@ def render_answer(pooled: pd.DataFrame) -> str:
     shown = pooled[pooled["verdict"] != "not tested"]
     for (family, claim), rows in shown.groupby(["family", "claim"], sort=False):
         cells = rows.groupby("hessian_of").apply(_symbols, include_groups=False)
-        both = (cells.get(hessian, cells.get("", "")) for hessian in HESSIANS)
+        both = (cells.get(hessian, cells.get("", "")) for hessian in LOSS_LABELS)
         lines.append(f"| {family}: {answer.CLAIMS[claim]} | {' | '.join(both)} |\n")
     return "".join(lines) + KEY
 

@@ -348,9 +348,7 @@ def test_a_screen_reader_is_told(reader):
     canvas = reader.find_element(By.CSS_SELECTOR, "#left canvas")
     assert f"{N_RUNS} runs" in canvas.accessible_name
     cell = reader.find_element(By.CSS_SELECTOR, "#matrix a[href='#digits--c1_trend--objective']")
-    assert cell.accessible_name.startswith(
-        "C1, curvature falls from γ = 0 to 5, its own loss, digits:"
-    )
+    assert cell.accessible_name.startswith("C1, curvature falls from γ = 0 to 5, own loss, digits:")
     for control in reader.find_elements(By.CSS_SELECTOR, "select, input, button, canvas"):
         assert control.accessible_name
 

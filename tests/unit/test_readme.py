@@ -1,8 +1,11 @@
 """The README's verdicts and numbers are those of the committed experiments."""
 
+import re
+
 import pandas as pd
 import pytest
 import readme
+import yaml
 
 SECTIONS = readme.sections()
 TEXT = (readme.ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,3 +99,14 @@ def test_numbers_stand_beside_published_ones():
     )
     theirs = "| CIFAR-10 (A et al.) | ResNet |  | 4.35 → 1.35 (T 2.5) |  | 1.55 |  |"
     assert table.index(theirs) == table.index(ours) + 1
+
+
+def test_numbers_in_the_answers_words_are_those_of_the_rules():
+    file = readme.ROOT / "workflow/claims.yaml"
+    rules = yaml.safe_load(file.read_text(encoding="utf-8"))["claims"]
+    assert readme.answer.CLAIMS.keys() == rules.keys()
+    for name, words in readme.answer.CLAIMS.items():
+        single = [int(gamma) for gamma in re.findall(r"γ = ([1-9]\d*)", words)]
+        most = [int(gamma) for gamma in re.findall(r"γ = 0 to (\d+)", words)]
+        assert single in ([], rules[name].get("gammas")), name
+        assert most in ([], [rules[name].get("up_to")]), name

@@ -14,6 +14,8 @@ FAMILIES = {
     ("C3", ""): "penalising the trace improves calibration",
     ("C4", ""): "focal loss calibrates *because* it flattens",
 }
+# Whose Hessian a verdict is about, in few words.
+HESSIANS = {"objective": "own loss", "cross_entropy": "cross-entropy", "": "–"}
 # Key in claims.yaml -> what its tests are about; they differ in the measure and in the outcome.
 CLAIMS = {
     "c1_ratio": "curvature is lower at γ = 3 than at 0",

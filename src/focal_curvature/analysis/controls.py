@@ -14,7 +14,7 @@ from focal_curvature.calibration.binning import expected_calibration_error, nois
 from focal_curvature.calibration.posterior import log_psi
 from focal_curvature.calibration.probabilities import log_softmax
 from focal_curvature.calibration.temperature import fit_temperature
-from focal_curvature.curvature import Settings
+from focal_curvature.curvature import Settings, UnsupportedError
 from focal_curvature.curvature.memory import estimate_within_memory
 from focal_curvature.curvature.rescaling import Tempered, pairs, rescaled
 from focal_curvature.data.tensors import Split
@@ -68,8 +68,8 @@ def interventions(
         ``top_eigenvalue_converged``, ``ece`` with its ``noise_floor_95`` (fractions),
         ``logit_difference`` from the network as trained, relative to its largest logit, and
         ``layers`` of the rescaling. A control that is not applicable has its ``reason`` alone; one
-        whose Hessian is not finite has that as its ``reason``, in place of the curvature. Psi
-        leaves a posterior but no network, and so has no curvature.
+        whose Hessian is not finite, or cannot be computed, has that as its ``reason``, in place of
+        the curvature. Psi leaves a posterior but no network, and so has no curvature.
     """
     engine = Settings.of(settings, estimator="engine")
 
@@ -78,7 +78,7 @@ def interventions(
             result, _ = estimate_within_memory(
                 network, loss, sample.images, sample.labels, engine, seed
             )
-        except FloatingPointError as error:
+        except (FloatingPointError, UnsupportedError) as error:
             logger.error("%s", error)
             return {"reason": str(error)}
         return {

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 
 from focal_curvature.calibration import Fit, Scores
-from focal_curvature.calibration.binning import RELIABILITY
 from focal_curvature.files import read_json, verify
 from focal_curvature.runs import RunSpec
 
 # Columns of a variant are its scores' names with this suffix.
+# Of a reliability table; its bins are of equal width, and a gap is a difference.
+GATHERED = ("variant", "bin", "count", "confidence", "accuracy")
 VARIANTS = {"before": "", "after": "_scaled", "psi": "_psi"}
 
 _SCORES = [field.name for field in fields(Scores)]
@@ -162,10 +163,11 @@ def read_all(files: Iterable[Path | str]) -> pd.DataFrame:
 def reliability(files: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:
     """Gather the per-bin tables of runs, each given as its row of the run table and its file.
 
-    ``gamma`` is that of a focal loss alone.
+    Of bins that hold samples, without what follows from the other columns. ``gamma`` is that of a
+    focal loss alone.
     """
     keys = ("model", "objective", "gamma", "seed")
-    return pd.concat(
+    bins = pd.concat(
         [
             pd.read_csv(file).assign(
                 **{key: row[key] for key in keys if key != "gamma"},
@@ -174,7 +176,8 @@ def reliability(files: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame
             for row, file in files
         ],
         ignore_index=True,
-    )[[*keys, *RELIABILITY]]
+    )
+    return bins.loc[bins["count"] > 0, [*keys, *GATHERED]]
 
 
 def histories(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> pd.DataFrame:

@@ -122,14 +122,14 @@ def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
     """
     generator = torch.Generator(problem.device).manual_seed(seed)
     try:
-        found = density(Operator.on(problem), generator, probes=probes, steps=steps)
+        quadrature = density(Operator.on(problem), generator, probes=probes, steps=steps)
     except (FloatingPointError, UnsupportedError) as error:
         logger.error("no spectrum: %s", error)
         return []
     return [
         {"probe": probe, "eigenvalue": eigenvalue, "weight": weight}
         for probe, (nodes, weights) in enumerate(
-            zip(found.nodes.tolist(), found.weights.tolist(), strict=True)
+            zip(quadrature.nodes.tolist(), quadrature.weights.tolist(), strict=True)
         )
         for eigenvalue, weight in zip(nodes, weights, strict=True)
     ]
@@ -196,10 +196,10 @@ def surroundings(
     ]
     if not surface:
         return lines, []
-    found = losses_along([*problems.values()], [one, two], [steps, steps])
+    grids = losses_along([*problems.values()], [one, two], [steps, steps])
     plane = [
         {"hessian_of": name, "x": x, "y": y, "loss": loss}
-        for name, losses in zip(problems, found.tolist(), strict=True)
+        for name, losses in zip(problems, grids.tolist(), strict=True)
         for x, row in zip(steps.tolist(), losses, strict=True)
         for y, loss in zip(steps.tolist(), row, strict=True)
     ]
@@ -233,8 +233,8 @@ def compare(
         started = time.perf_counter()
         numbers = [math.nan] * 4
         try:
-            found = run(model, loss, inputs, labels, settings, seed)
-            eigenvalue, trace = found.top_eigenvalue, found.trace
+            result = run(model, loss, inputs, labels, settings, seed)
+            eigenvalue, trace = result.top_eigenvalue, result.trace
             numbers = [eigenvalue.estimate, eigenvalue.residual, trace.estimate, trace.stderr]
         except (FloatingPointError, UnsupportedError) as error:
             logger.error("%s: %s", name, error)

@@ -60,7 +60,7 @@ def random_direction(problem: Problem, generator: torch.Generator) -> Tensor:
         if p.ndim < 2:
             parts.append(torch.zeros_like(p).flatten())
         else:
-            rows, own = d.flatten(1), p.flatten(1)
-            lengths = own.norm(dim=1, keepdim=True) / rows.norm(dim=1, keepdim=True)
+            rows, filters = d.flatten(1), p.flatten(1)
+            lengths = filters.norm(dim=1, keepdim=True) / rows.norm(dim=1, keepdim=True)
             parts.append((rows * lengths).flatten())
     return torch.cat(parts)

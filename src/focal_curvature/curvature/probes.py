@@ -147,8 +147,9 @@ class Probes:
                 outputs = self._shifted(one, dict(zip(self.weights, shifts, strict=True)), others)
                 return (outputs[0] * slope).sum()
 
-            def of_draw(own: list[tuple[Tensor, Tensor]], others: list[Tensor]) -> Tensor:
-                changes = [_change(*of_layer) for of_layer in zip(inputs, own, shared, strict=True)]
+            def of_draw(vectors: list[tuple[Tensor, Tensor]], others: list[Tensor]) -> Tensor:
+                layers = zip(inputs, vectors, shared, strict=True)
+                changes = [_change(*layer) for layer in layers]
                 point = zeros, [parameters[i] for i in self.others]
                 along = changes, others
                 bent = jvp(grad(weighted, argnums=(0, 1)), point, along)[1]
@@ -163,18 +164,18 @@ class Probes:
 
     def _inputs(self, x: Any) -> tuple[list[Tensor], list[Tensor]]:
         """Return the inputs of the weights' layers, and zeros like their outputs."""
-        found: dict[int | None, tuple[Tensor, Tensor]] = {}
+        layers: dict[int | None, tuple[Tensor, Tensor]] = {}
 
         def note(func: Any, args: tuple, kwargs: dict, seen: list[int]) -> Any:
             out = func(*args, **kwargs)
             if (i := self._weight(func, args, kwargs, seen)) in self.weights:
                 # A clone, since what follows may work in place.
-                found[i] = _argument(args, kwargs, "input").clone(), torch.zeros_like(out)
+                layers[i] = _argument(args, kwargs, "input").clone(), torch.zeros_like(out)
             return out
 
         with _Calls(self.problem, note):
             self.problem.outputs(self.problem.parameters, x)
-        return [found[i][0] for i in self.weights], [found[i][1] for i in self.weights]
+        return [layers[i][0] for i in self.weights], [layers[i][1] for i in self.weights]
 
     def _shifted(self, x: Any, shifts: dict[int, Tensor], others: list[Tensor]) -> Tensor:
         """Return the outputs for shifted layers' outputs, and other parameters."""

@@ -73,7 +73,7 @@ def pairs(model: nn.Module) -> list[tuple[str, str]]:
     def module(node: fx.Node) -> nn.Module | None:
         return modules[node.target] if node.op == "call_module" else None
 
-    found = []
+    layers = []
     for node in graph.nodes:
         first = module(node)
         norm = type(first) is nn.BatchNorm2d and first.affine
@@ -83,13 +83,13 @@ def pairs(model: nn.Module) -> list[tuple[str, str]]:
         while len(after.users) == 1:
             after = next(iter(after.users))
             if type(module(after)) in AFFINE and calls[after.target] == 1:
-                found.append((node.target, after.target))
+                layers.append((node.target, after.target))
             called = after.op in ("call_function", "call_method")
             if not isinstance(module(after), HOMOGENEOUS) and not (
                 called and after.target in HOMOGENEOUS_CALLS
             ):
                 break
-    return found
+    return layers
 
 
 def rescaled(model: nn.Module, pair: tuple[str, str], factor: float) -> nn.Module:

@@ -193,9 +193,9 @@ class CurvatureResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries, ready for ``json.dump``."""
-        found = asdict(replace(self, eigenvectors=None), dict_factory=_plain)
-        del found["eigenvectors"]
-        return found
+        content = asdict(replace(self, eigenvectors=None), dict_factory=_plain)
+        del content["eigenvectors"]
+        return content
 
 
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:

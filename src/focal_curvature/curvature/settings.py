@@ -45,5 +45,6 @@ class Settings(Estimate):
 
     @classmethod
     def of(cls, how: Estimate, **more: Any) -> Settings:
-        """Build from what a configuration says, and from ``more`` in place of it or beside it."""
-        return cls(**{each.name: getattr(how, each.name) for each in fields(Estimate)} | more)
+        """Build from a configuration's, or other, settings, and from ``more`` in their place."""
+        given = {e.name: getattr(how, e.name) for e in fields(cls) if hasattr(how, e.name)}
+        return cls(**given | more)

@@ -130,12 +130,12 @@ def structure(module: nn.Module) -> Hashable | None:
     seen: dict[int, int] = {}  # a module that is used twice is not two modules
     parts = []
     for name, part in module.named_modules(remove_duplicate=False):
-        own = dict(vars(part))
-        held = [own.pop(kind) for kind in ("_parameters", "_buffers")]
+        attributes = dict(vars(part))
+        held = [attributes.pop(kind) for kind in ("_parameters", "_buffers")]
         shapes = [(k, v is None or (v.shape, v.dtype)) for kind in held for k, v in kind.items()]
-        own["_modules"] = list(own["_modules"])
+        attributes["_modules"] = list(attributes["_modules"])
         try:
-            about = plain(own)
+            about = plain(attributes)
         except TypeError:
             return None
         parts.append((name, type(part), seen.setdefault(id(part), len(seen)), *shapes, about))

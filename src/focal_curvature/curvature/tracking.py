@@ -21,6 +21,13 @@ from .trace import gauss_newton_trace, residual_traces
 
 logger = logging.getLogger(__name__)
 
+# Of `sharpness`, for the name of a loss: each number, and whether it is as exact as was asked.
+COLUMNS = tuple(
+    f"{measure}_{{}}{flag}"
+    for measure in ("top_eigenvalue", "trace", "top_eigenvalue_gauss_newton", "trace_gauss_newton")
+    for flag in ("", "_converged")
+)
+
 
 def traces(
     model: nn.Module, loss: nn.Module, inputs: Tensor, labels: Tensor, seed: int
@@ -94,8 +101,9 @@ def sharpness(
     -------
     dict
         In nats, by name of the loss: ``top_eigenvalue_<name>`` and ``trace_<name>`` of the Hessian,
-        ``top_eigenvalue_gauss_newton_<name>`` and ``trace_gauss_newton_<name>``. NaN where a
-        derivative is not finite.
+        ``top_eigenvalue_gauss_newton_<name>`` and ``trace_gauss_newton_<name>``, and beside each
+        ``<column>_converged``, whether it is as exact as was asked. NaN where a derivative is not
+        finite.
 
     Raises
     ------
@@ -103,22 +111,21 @@ def sharpness(
         As `focal_curvature.curvature.memory.estimate_within_memory`.
     """
     wanted = Settings.of(settings, estimator="engine", matrices=("hessian", "gauss_newton"))
-    known: dict[nn.Module, list[float]] = {}
-    row = {}
+    known: dict[nn.Module, dict[str, Any]] = {}
+    row: dict[str, Any] = {}
     for name, loss in losses.items():
         if loss not in known:
-            known[loss] = [math.nan] * 4
+            known[loss] = dict.fromkeys(COLUMNS, math.nan)
             try:
-                found, _ = estimate_within_memory(model, loss, inputs, labels, wanted, seed)
-                known[loss] = [
-                    number
-                    for spectrum in (found.hessian, found.gauss_newton)
-                    if spectrum is not None
-                    for number in (spectrum.eigenvalues[0].estimate, spectrum.trace.estimate)
+                result, _ = estimate_within_memory(model, loss, inputs, labels, wanted, seed)
+                spectra = (result.hessian, result.gauss_newton)
+                measured = [
+                    s for each in spectra if each for s in (each.eigenvalues[0], each.trace)
                 ]
+                for column, scalar in zip(COLUMNS[::2], measured, strict=True):
+                    known[loss][column] = scalar.estimate
+                    known[loss][column + "_converged"] = scalar.converged
             except (FloatingPointError, UnsupportedError) as error:
                 logger.error("%s: %s", name, error)
-        for matrix, at in (("", 0), ("gauss_newton_", 2)):
-            row[f"top_eigenvalue_{matrix}{name}"] = known[loss][at]
-            row[f"trace_{matrix}{name}"] = known[loss][at + 1]
+        row |= {column.format(name): value for column, value in known[loss].items()}
     return row

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import ast
 import base64
+import inspect
 import json
 import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from focal_curvature.registry import PACKAGE, label
+from focal_curvature.calibration import Fit, Scores
+from focal_curvature.registry import label
 
 DIGITS = 5  # significant ones
 
@@ -68,17 +70,14 @@ LEFT_OUT = re.compile(r"_(residual|stderr|converged|half[12]|at_bound|seconds)$(
 
 @cache
 def documented() -> dict[str, str]:
-    """Return what the docstrings of ``Scores`` and ``Fit`` say, by attribute; imports neither."""
-    found = {}
-    for file in ("scores", "fit"):
-        tree = ast.parse((PACKAGE / f"calibration/{file}.py").read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef):
-                text = ast.get_docstring(node) or ""
-                entries = re.findall(r"^(\w[\w, ]*) : float\n((?:    .*\n?)+)", text, re.MULTILINE)
-                for names, lines in entries:
-                    found |= dict.fromkeys(names.split(", "), " ".join(lines.split()))
-    return found
+    """Return what the docstrings of ``Scores`` and ``Fit`` say, by attribute."""
+    entry = re.compile(r"^(\w[\w, ]*) : float\n((?:    .*\n?)+)", re.MULTILINE)
+    return {
+        name: " ".join(lines.split())
+        for documented in (Scores, Fit)
+        for names, lines in entry.findall(inspect.getdoc(documented))
+        for name in names.split(", ")
+    }
 
 
 def describe(column: str) -> tuple[str, str, str]:
@@ -86,18 +85,11 @@ def describe(column: str) -> tuple[str, str, str]:
     suffix = next((s for s in SUFFIXES if column.endswith(s)), "")
     base = column.removesuffix(suffix)
     group, added = SUFFIXES.get(suffix, (RUN, ""))
-    if not suffix and base in _scores():
+    if not suffix and base in {each.name for each in fields(Scores)}:
         group = SCORES
     name = NAMES.get(base, base.replace("_", " "))
     meaning = MEANINGS.get(base) or documented().get(base, "")
     return group, f"{name} {added}".strip(), meaning
-
-
-@cache
-def _scores() -> frozenset[str]:
-    tree = ast.parse((PACKAGE / "calibration/scores.py").read_text(encoding="utf-8"))
-    (scores,) = (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Scores")
-    return frozenset(n.target.id for n in scores.body if isinstance(n, ast.AnnAssign))
 
 
 def arm(run: Mapping[str, Any]) -> str:

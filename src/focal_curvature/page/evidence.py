@@ -12,21 +12,21 @@ import numpy as np
 import pandas as pd
 
 from focal_curvature.analysis import claims, pooled
-from focal_curvature.analysis.answer import CLAIMS
+from focal_curvature.analysis.answer import CLAIMS, HESSIANS
 from focal_curvature.analysis.evidence import DESCRIBED, NOT_TESTED
 from focal_curvature.registry import label
 
 POOLED = "pooled"
-HESSIANS = {"objective": "its own loss", "cross_entropy": "cross-entropy", "": "–"}
 # Family of claims -> the figures that show what its verdicts are about.
 FIGURES = {
     "C1": ("relative_curvature", "top_eigenvalue", "trace"),
-    "C2": ("trace_ece", "ece_curvature", "ece", "refinement", "strength"),
+    "C2": ("trace_ece", "ece_curvature", "ece", "factorial", "refinement", "strength"),
     "C3": ("strength", "arms", "refinement"),
-    "C4": ("interventions", "adaptive_sharpness", "arms", "trajectory"),
+    "C4": ("factorial", "mediation", "interventions", "adaptive_sharpness", "trajectory"),
 }
 
-
+# Claims on the strength of a penalty; the others are on gamma.
+OVER_STRENGTH = frozenset({"c2_best_strength_gauss_newton", "c2_best_strength_hessian"})
 FEW = 20  # ends of intervals: with more, the farthest do not set the scale
 
 
@@ -151,12 +151,12 @@ def _groups(
     """Group a table of verdicts; the rows of the model ``together``, or all, make the cell."""
     names = {model: label(model) if together else model for model in table["model"]}
     groups = []
-    for (claim, hessian), own in table.groupby(["claim", "hessian_of"], sort=False):
-        scales = {unit: _Scale(part, unit) for unit, part in own.groupby("unit")}
-        entries = _ordered(own, together).to_dict("records")
+    for (claim, hessian), tests in table.groupby(["claim", "hessian_of"], sort=False):
+        scales = {unit: _Scale(part, unit) for unit, part in tests.groupby("unit")}
+        entries = _ordered(tests, together).to_dict("records")
         rows = [_row(entry, rules, scales[entry["unit"]], names) for entry in entries]
-        known = own[own["estimate"].notna()]
-        first = (own if known.empty else known).iloc[0]
+        known = tests[tests["estimate"].notna()]
+        first = (tests if known.empty else known).iloc[0]
         groups.append(
             Group(
                 source=source,
@@ -165,7 +165,7 @@ def _groups(
                 hessian=hessian,
                 title=CLAIMS.get(claim, first["says"]),
                 statistic=first["statistic"],
-                ends=scales[first["unit"]].ends if own["unit"].nunique() == 1 else ("", ""),
+                ends=scales[first["unit"]].ends if tests["unit"].nunique() == 1 else ("", ""),
                 rows=rows,
                 decided=[
                     row
@@ -248,7 +248,7 @@ def _row(
 def _plot(row: Mapping[str, Any]) -> tuple[str, str]:
     """Return the columns to look at: a measure of curvature against gamma, or an outcome."""
     curvature = "_".join(filter(None, (row["measure"], row["hessian_of"])))
-    level = "strength" if "strength" in row["claim"] else "gamma"
+    level = "strength" if row["claim"] in OVER_STRENGTH else "gamma"
     return (curvature or level, row["outcome"]) if row["outcome"] else (level, curvature)
 
 

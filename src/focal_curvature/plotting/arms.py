@@ -77,16 +77,16 @@ def draw(data: pd.DataFrame) -> Figure:
     figure, axes = panels(models, list(LOSS_LABELS), 2.6, sharex="col")
     for row, model in zip(axes, models, strict=True):
         for ax, loss in zip(row, LOSS_LABELS, strict=True):
-            own = data[(data["model"] == model) & (data["hessian_of"] == loss)]
-            floors = own.groupby("objective")["noise_floor_95"].mean()
+            panel = data[(data["model"] == model) & (data["hessian_of"] == loss)]
+            floors = panel.groupby("objective")["noise_floor_95"].mean()
             ax.axhspan(0, floors.min(), color="0.9", lw=0)
             ax.axhspan(floors.min(), floors.max(), color="0.95", lw=0)
-            plain = _means(own[own["family"] == "cross-entropy"])
+            plain = _means(panel[panel["family"] == "cross-entropy"])
             for family, name in arms.itertuples(index=False):
-                chosen = own[own["name"] == name]
+                runs = panel[panel["name"] == name]
                 style = {"marker": MARKERS[family], "color": palette[name]}
-                ax.plot(chosen["trace"], chosen["ece"], ls="", ms=2, mew=0, alpha=0.45, **style)
-                means = _means(chosen)
+                ax.plot(runs["trace"], runs["ece"], ls="", ms=2, mew=0, alpha=0.45, **style)
+                means = _means(runs)
                 if family in JOINED and len(means) + 1 >= FEWEST_JOINED:
                     path = pd.concat([plain, means])
                     ax.plot(path["trace"], path["ece"], lw=0.7, color=palette[name])
@@ -104,7 +104,7 @@ def draw(data: pd.DataFrame) -> Figure:
             traces = data.loc[data["hessian_of"] == loss, "trace"].dropna()
             ax.set_xscale("log" if (traces > 0).all() else "symlog")
             ax.grid(axis="y")
-            bound_axis(ax, own, "trace", "ece", "objective")
+            bound_axis(ax, panel, "trace", "ece", "objective")
             ax.set_ylim(bottom=0)
         row[0].set_ylabel(f"{label(model)}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):

@@ -28,12 +28,12 @@ def draw(data: pd.DataFrame) -> Figure:
     ends = values[values > 0].min().min(), values.max().max()
     for row, model in zip(axes, models, strict=True):
         for ax, gamma in zip(row, gammas, strict=True):
-            chosen = data[(data["model"] == model) & (data["gamma"] == gamma)]
+            panel = data[(data["model"] == model) & (data["gamma"] == gamma)]
             ax.plot(ends, ends, color="0.4", lw=0.6, zorder=0)
             for entropy, text in ENTROPIES.items():
                 ax.plot(
-                    chosen[entropy],
-                    chosen["removed"],
+                    panel[entropy],
+                    panel["removed"],
                     "o" if entropy == "full" else "x",
                     ms=2,
                     mew=0.5,

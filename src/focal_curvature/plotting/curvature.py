@@ -40,9 +40,9 @@ def draw(data: pd.DataFrame, measure: str, text: str) -> Figure:
     for ax, model in zip(axes[0], models, strict=True):
         ax.set_yscale("log" if (data.loc[data["model"] == model, measure] > 0).all() else "symlog")
         for i, (loss, text_of) in enumerate(LOSS_LABELS.items()):
-            chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
+            panel = data[(data["model"] == model) & (data["hessian_of"] == loss)]
             shift = 0.05 * (2 * i - 1)
-            seeds_and_mean(ax, chosen, measure, palette[loss], text_of, shift, look=LOOKS[i])
+            seeds_and_mean(ax, panel, measure, palette[loss], text_of, shift, look=LOOKS[i])
         if ax.get_yscale() == "log":
             plain_log_ticks(ax.yaxis)
         ax.set_title(label(model))

@@ -33,11 +33,11 @@ def draw(data: pd.DataFrame) -> Figure:
     palette = colours(list(SERIES))
     figure, axes = panels([""], models, 2.5, sharey=True)
     for ax, model in zip(axes[0], models, strict=True):
-        chosen = percent[percent["model"] == model]
+        panel = percent[percent["model"] == model]
         for i, (series, text) in enumerate(SERIES.items()):
             shift = 0.05 * (2 * i - 1)
-            seeds_and_mean(ax, chosen, series, palette[series], text, shift, look=LOOKS[i])
-            means = chosen.groupby("gamma")[series.replace("ece", "noise_floor")].mean()
+            seeds_and_mean(ax, panel, series, palette[series], text, shift, look=LOOKS[i])
+            means = panel.groupby("gamma")[series.replace("ece", "noise_floor")].mean()
             ax.plot(means.index, means, ":", lw=0.8, color=palette[series])
         ax.plot([], [], ":", lw=0.8, color="0.4", label="ECE of a calibrated model")
         ax.set_title(label(model))

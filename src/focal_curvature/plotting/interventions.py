@@ -56,11 +56,11 @@ def draw(data: pd.DataFrame) -> Figure:
     shade, palette = gamma_colours(gammas), colours(list(CONTROLS))
     figure, axes = panels([""], models, 2.8, sharey=True)
     for ax, model in zip(axes[0], models, strict=True):
-        chosen = data[data["model"] == model]
-        floors = 100 * chosen["noise_floor_95_before"]
+        panel = data[data["model"] == model]
+        floors = 100 * panel["noise_floor_95_before"]
         ax.axhspan(0, floors.min(), color="0.88", lw=0)
         ax.axhspan(floors.min(), floors.max(), color="0.94", lw=0)
-        for row in chosen.itertuples():
+        for row in panel.itertuples():
             ends = (row.trace_before, 100 * row.ece_before), (row.trace, 100 * row.ece)
             ax.annotate(
                 "",
@@ -76,7 +76,7 @@ def draw(data: pd.DataFrame) -> Figure:
                 },
             )
             ax.plot(*ends[1], alpha=0)  # an annotation does not widen the axes
-        starts = chosen.drop_duplicates(KEYS)
+        starts = panel.drop_duplicates(KEYS)
         for i, (gamma, group) in enumerate(starts.groupby("gamma")):
             ax.plot(
                 group["trace_before"],

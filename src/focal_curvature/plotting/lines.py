@@ -39,14 +39,14 @@ def draw(data: pd.DataFrame) -> Figure:
     figure, axes = panels(directions, [" ".join(c) for c in columns], 1.9, sharex=True)
     for row, direction in zip(axes, directions, strict=True):
         for ax, (model, loss) in zip(row, columns, strict=True):
-            chosen = data[
+            panel = data[
                 (data["model"] == model)
                 & (data["hessian_of"] == loss)
                 & (data["direction"] == direction)
             ]
-            for gamma, group in chosen.groupby("gamma"):
+            for gamma, group in panel.groupby("gamma"):
                 ax.plot(group["step"], group["rise"], color=palette[gamma], label=f"{gamma:g}")
-            ax.set_yscale("symlog", linthresh=1e-3 * chosen["rise"].max())
+            ax.set_yscale("symlog", linthresh=1e-3 * panel["rise"].max())
             ax.set_ylim(bottom=0)
         row[0].set_ylabel(f"{direction}\nrise of the loss (nats)")
     for ax, (model, loss) in zip(axes[0], columns, strict=True):

@@ -56,10 +56,10 @@ def draw(data: pd.DataFrame) -> Figure:
         for gamma, group in data[data["model"] == model].groupby("gamma"):
             kinds = dict(iter(group.groupby("kind")))
             for kind, style in LOOKS.items():
-                chosen = kinds[kind]
+                points = kinds[kind]
                 text = f"{gamma:g}" if kind == "one" else None
                 ax.plot(
-                    chosen["log_odds"], chosen["ratio"], label=text, color=palette[gamma], **style
+                    points["log_odds"], points["ratio"], label=text, color=palette[gamma], **style
                 )
         ax.axhline(0, color="0.6", lw=0.6, zorder=0)
         ax.set_yscale("symlog", linthresh=1e-3, linscale=0.8)

@@ -81,12 +81,12 @@ def draw(data: pd.DataFrame) -> Figure:
         ax.set_title(OUTCOMES[outcome])
     gamma = "/".join(f"{g:g}" for g in sorted(data["gamma"].unique()))
     figure.supxlabel(f"share of the effect of γ = {gamma} on the outcome", fontsize=8)
-    found = [claim for claim in CLAIMS if claim in set(data["claim"])]
+    shown = [claim for claim in CLAIMS if claim in set(data["claim"])]
     marks = [
         Line2D([], [], color=palette[c], marker=LOOKS[list(CLAIMS).index(c)]["marker"], ms=4, lw=1)
-        for c in found
+        for c in shown
     ]
-    legend_above(figure, marks, [CLAIMS[claim] for claim in found])
+    legend_above(figure, marks, [CLAIMS[claim] for claim in shown])
     return figure
 
 

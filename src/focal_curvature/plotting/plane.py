@@ -44,10 +44,10 @@ def draw(data: pd.DataFrame) -> Figure:
     )
     for row, loss in zip(axes, LOSS_LABELS, strict=True):
         for ax, (model, gamma) in zip(row, columns, strict=True):
-            chosen = data[
+            panel = data[
                 (data["model"] == model) & (data["gamma"] == gamma) & (data["hessian_of"] == loss)
             ]
-            grid = chosen.pivot(index="y", columns="x", values="rise")
+            grid = panel.pivot(index="y", columns="x", values="rise")
             drawn = ax.contourf(
                 grid.columns,
                 grid.index,

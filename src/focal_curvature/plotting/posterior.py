@@ -52,9 +52,9 @@ def draw(data: pd.DataFrame) -> Figure:
     for ax, (variant, title) in zip(
         above.subplots(1, len(titles), sharex=True, sharey=True), titles.items(), strict=True
     ):
-        chosen = plane[plane["variant"] == variant]
-        _map(ax, chosen)
-        trained = "" if variant == "true" else f", γ = {chosen['gamma'].iloc[0]:g}"
+        rows = plane[plane["variant"] == variant]
+        _map(ax, rows)
+        trained = "" if variant == "true" else f", γ = {rows['gamma'].iloc[0]:g}"
         ax.set_title(f"{title}{trained}")
     palette = colours(list(VARIANTS))
     axes = below.subplots(1, len(gammas), sharex=True, sharey=True, squeeze=False)[0]
@@ -62,10 +62,10 @@ def draw(data: pd.DataFrame) -> Figure:
         of_gamma = data[data["gamma"] == gamma]
         ax.plot([1 / 3, 1], [1 / 3, 1], color="0.6", lw=0.6, zorder=0)
         for variant, label in VARIANTS.items():
-            chosen = of_gamma[(of_gamma["kind"] == "sample") & (of_gamma["variant"] == variant)]
+            rows = of_gamma[(of_gamma["kind"] == "sample") & (of_gamma["variant"] == variant)]
             ax.plot(
-                chosen["true"],
-                chosen["confidence"],
+                rows["true"],
+                rows["confidence"],
                 "o",
                 ms=2,
                 mew=0,
@@ -98,8 +98,8 @@ def _map(ax: Axes, data: pd.DataFrame) -> None:
     classes = sorted(data["predicted"].unique())
     for k, colour in zip(classes, colours([str(k) for k in classes]).values(), strict=True):
         shade = LinearSegmentedColormap.from_list("", ["white", colour])
-        own = grids["confidence"].where(grids["predicted"] == k)
-        ax.pcolormesh(x, y, own, cmap=shade, vmin=0.2, vmax=1, rasterized=True)
+        region = grids["confidence"].where(grids["predicted"] == k)
+        ax.pcolormesh(x, y, region, cmap=shade, vmin=0.2, vmax=1, rasterized=True)
     lines = ax.contour(x, y, grids["confidence"], [0.6, 0.9], colors="k", linewidths=0.5)
     ax.clabel(lines, fmt="%g", fontsize=6)
     ax.set_aspect("equal")

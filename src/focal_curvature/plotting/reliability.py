@@ -66,8 +66,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a column per gamma, SHOWN of them, the least and the largest among these."""
     models, gammas = list(data["model"].unique()), sorted(data["gamma"].unique())
-    chosen = np.linspace(0, len(gammas) - 1, min(SHOWN, len(gammas))).round().astype(int)
-    gammas = [gammas[i] for i in chosen]
+    places = np.linspace(0, len(gammas) - 1, min(SHOWN, len(gammas))).round().astype(int)
+    gammas = [gammas[i] for i in places]
     palette = colours(list(VARIANTS))
     bins = data["bin"].max() + 1  # the last is that of certainty, which every network reaches
     rows = [row for model in models for row in (model, f"{model} histogram")]

@@ -35,11 +35,11 @@ def draw(data: pd.DataFrame) -> Figure:
     figure, axes = panels(models, list(LOSS_LABELS), 2.3, sharey="row")
     for row, model in zip(axes, models, strict=True):
         for ax, loss in zip(row, LOSS_LABELS, strict=True):
-            chosen = data[(data["model"] == model) & (data["hessian_of"] == loss)]
-            floors = 100 * chosen.groupby("gamma")["noise_floor_95"].mean()
+            panel = data[(data["model"] == model) & (data["hessian_of"] == loss)]
+            floors = 100 * panel.groupby("gamma")["noise_floor_95"].mean()
             ax.axhspan(0, floors.min(), color="0.88", lw=0, label="calibrated networks")
             ax.axhspan(floors.min(), floors.max(), color="0.94", lw=0)
-            for gamma, group in chosen.groupby("gamma"):
+            for gamma, group in panel.groupby("gamma"):
                 ax.plot(
                     group["trace"],
                     100 * group["ece"],
@@ -49,7 +49,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     mew=0.3,
                     label=f"γ = {gamma:g}",
                 )
-            ax.set_xscale("log" if (chosen["trace"] > 0).all() else "symlog")
+            ax.set_xscale("log" if (panel["trace"] > 0).all() else "symlog")
             if ax.get_xscale() == "log":
                 plain_log_ticks(ax.xaxis)
             ax.grid(axis="y")

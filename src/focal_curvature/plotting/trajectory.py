@@ -48,8 +48,8 @@ def draw(data: pd.DataFrame) -> Figure:
     for row, (column, text) in zip(axes, SHOWN.items(), strict=True):
         factor = 100 if column.endswith(("ece", "accuracy")) else 1
         for ax, model in zip(row, models, strict=True):
-            chosen = data[data["model"] == model]
-            for (objective, _), run in chosen.groupby(["objective", "seed"], sort=False):
+            panel = data[data["model"] == model]
+            for (objective, _), run in panel.groupby(["objective", "seed"], sort=False):
                 ax.plot(
                     run["epoch"],
                     factor * run[column],

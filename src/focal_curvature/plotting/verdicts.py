@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from focal_curvature.analysis.answer import HESSIANS
 from focal_curvature.analysis.evidence import VERDICTS
 from focal_curvature.plotting.common import (
     PAGE,
@@ -32,7 +33,6 @@ MARKERS = {
 }
 ROW = 0.13  # inches
 WIDTH = 64  # characters of a line of a claim
-HESSIANS = {"objective": "own loss", "cross_entropy": "cross-entropy", "": ""}
 COLUMNS = [
     *("family", "says", "hessian_of", "model", "estimate", "low", "high", "unit", "null"),
     *("verdict", "fragile"),
@@ -95,9 +95,9 @@ def _forest(ax: Axes, data: pd.DataFrame, palette: Mapping[str, tuple]) -> None:
         for i, hessian in enumerate(hessians):
             group = claim[claim["hessian_of"] == hessian]
             place = start + i + (rows - len(hessians)) / 2
-            found = group[np.isfinite(group[["estimate", "low", "high"]]).all(axis=1)]
-            for j, row in enumerate(found.itertuples()):
-                y = place + 0.28 * (j - (len(found) - 1) / 2)
+            finite = group[np.isfinite(group[["estimate", "low", "high"]]).all(axis=1)]
+            for j, row in enumerate(finite.itertuples()):
+                y = place + 0.28 * (j - (len(finite) - 1) / 2)
                 ax.plot([row.low, row.high], [y, y], color=palette[row.model], lw=0.9)
                 marker = MARKERS.get(row.verdict, {"marker": "."})
                 ax.plot(row.estimate, y, color=palette[row.model], ms=3, mew=0.7, **marker)

@@ -6,6 +6,7 @@ checked and the table of keys in ``config/README.md`` are made from these fields
 
 from __future__ import annotations
 
+import operator
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
@@ -14,6 +15,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 T = TypeVar("T")
 
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", dict: "object"}
+# JSON schema's word for a limit -> whether it holds, and how to say that it does not.
+_LIMITS = {
+    "minimum": (operator.ge, "below"),
+    "exclusiveMinimum": (operator.gt, "not above"),
+    "maximum": (operator.le, "above"),
+    "exclusiveMaximum": (operator.lt, "not below"),
+}
 NAME = r"^[a-z][a-z0-9_]*(?!\n)$"
 
 
@@ -94,10 +102,9 @@ def require_allowed(settings: Any) -> None:
         hint = hints[each.name]
         if get_origin(hint) is Literal and value not in get_args(hint):
             raise ValueError(f"{each.name}: {value!r} is none of {', '.join(get_args(hint))}")
-        if "minimum" in limits and value < limits["minimum"]:
-            raise ValueError(f"{each.name}: {value!r} is below {limits['minimum']}")
-        if "exclusiveMinimum" in limits and not value > limits["exclusiveMinimum"]:
-            raise ValueError(f"{each.name}: {value!r} is not above {limits['exclusiveMinimum']}")
+        for rule, (holds, words) in _LIMITS.items():
+            if rule in limits and not holds(value, limits[rule]):
+                raise ValueError(f"{each.name}: {value!r} is {words} {limits[rule]}")
 
 
 def read(settings: Callable[..., T], mapping: Mapping[str, Any]) -> T:

@@ -110,3 +110,28 @@ def test_a_hessian_that_is_not_finite_is_a_reason_and_the_rest_is_measured(data)
     assert all("non-finite" in row["reason"] for row in rows[:-1])
     assert np.isfinite([row["ece"] for row in rows]).all()
     assert "reason" not in found["psi", 2]
+
+
+def test_a_hessian_that_cannot_be_computed_is_a_reason_and_no_end(data):
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**2
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, slope):
+            return 2 * slope * ctx.saved_tensors[0]
+
+    class Layer(nn.Module):
+        def forward(self, x):
+            return Once.apply(x)
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Layer()).eval()
+    _, rows = measure(net, data, gamma=2)
+    assert rows[0]["reason"]
+    assert "trace" not in rows[0]
+    assert rows[0]["ece"] >= 0
+    assert "psi" in {row["control"] for row in rows}

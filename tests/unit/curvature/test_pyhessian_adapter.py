@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from dataclasses import replace
@@ -20,6 +21,8 @@ from torch import nn
 
 from focal_curvature.curvature import Settings, estimate
 from focal_curvature.losses.focal import focal
+from focal_curvature.settings import option, require_allowed
+from focal_curvature.settings.curvature import Curvature
 
 SETTINGS = Settings(estimator="pyhessian", probes=200, max_iterations=300, tolerance=1e-2)
 GAMMAS = [0, 0.5, 1, 1.5, 2, 5]
@@ -208,3 +211,24 @@ def test_a_device_that_pyhessian_does_not_know_is_refused():
 def test_settings_are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
         Settings(**settings)
+
+
+def test_settings_are_built_from_a_configurations_and_from_others():
+    assert Settings.of(Curvature(probes=7, samples=3), top=2) == Settings(probes=7, top=2)
+    assert Settings.of(Settings(frobenius=True), chunk=3) == Settings(frobenius=True, chunk=3)
+
+
+@pytest.mark.parametrize(
+    ("limits", "allowed", "refused"),
+    [
+        ({"minimum": 1}, 1, 0),
+        ({"exclusiveMinimum": 1}, 2, 1),
+        ({"maximum": 1}, 1, 2),
+        ({"exclusiveMaximum": 1}, 0, 1),
+    ],
+)
+def test_every_limit_of_a_schema_is_held_without_it(limits, allowed, refused):
+    kind = dataclasses.make_dataclass("Kind", [("value", int, option(0, **limits))])
+    require_allowed(kind(allowed))
+    with pytest.raises(ValueError, match=f"value: {refused} is .* 1"):
+        require_allowed(kind(refused))

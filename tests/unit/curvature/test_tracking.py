@@ -38,8 +38,12 @@ def test_each_loss_has_its_own_sharpness_and_a_shared_one_is_measured_once(probl
         assert found[f"top_eigenvalue_{name}"] == pytest.approx(
             expected.top_eigenvalue.estimate, rel=0.05
         )
+        assert found[f"top_eigenvalue_{name}_converged"]
         assert found[f"top_eigenvalue_gauss_newton_{name}"] > 0
         assert found[f"top_eigenvalue_gauss_newton_{name}"] <= found[f"trace_gauss_newton_{name}"]
+    hasty = Settings(max_iterations=1, tolerance=1e-9)
+    found = sharpness(problem[0], losses, *problem[1:], hasty, 0)
+    assert found["top_eigenvalue_objective_converged"] is False
     shared = dict.fromkeys(losses, focal(0))
     found = sharpness(problem[0], shared, *problem[1:], Settings(), 0)
     assert found["trace_objective"] == found["trace_cross_entropy"]

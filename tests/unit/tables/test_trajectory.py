@@ -43,6 +43,17 @@ def test_what_is_not_known_or_does_not_vary_has_no_correlation(table):
     assert list(printed["n"]) == [3, 3, 4, 4]
 
 
+def test_measures_less_exact_than_asked_are_counted_and_marked(table):
+    measure, *_ = trajectory.MEASURES
+    assert trajectory.prepare({"trajectory": table})["unconverged"].isna().all()
+    table[f"{measure}_converged"] = table["epoch"] > 2
+    found = trajectory.prepare({"trajectory": table}).set_index("measure")
+    assert found.loc[measure, "unconverged"].eq(2).all()
+    printed = trajectory.printed(found.reset_index())
+    assert printed[trajectory.MEASURES[measure]].str.endswith(" !").all()
+    assert not printed[trajectory.MEASURES["trace_objective"]].str.contains("!").any()
+
+
 def test_a_run_that_ended_with_other_weights_is_told(table):
     found = trajectory.prepare({"trajectory": table})
     assert (found["same_weights"] == (found["objective"] == "ce")).all()

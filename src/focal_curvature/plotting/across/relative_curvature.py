@@ -56,11 +56,11 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.axhline(1, color="0.4", lw=0.8, zorder=0)
             panel = data[(data["measure"] == measure) & (data["hessian_of"] == loss)]
             for i, cell in enumerate(cells):
-                own = panel[(panel[keys] == [*cell]).all(axis=1) & (panel["gamma"] > 0)]
+                network = panel[(panel[keys] == [*cell]).all(axis=1) & (panel["gamma"] > 0)]
                 shift = 0.03 * (i - (len(cells) - 1) / 2)
                 seeds_and_mean(
                     ax,
-                    own,
+                    network,
                     "ratio",
                     palette[cell.data_set],
                     f"{DATA_SETS.get(cell.data_set, cell.data_set)}, {label(cell.model)}",

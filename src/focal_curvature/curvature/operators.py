@@ -98,6 +98,27 @@ def backward_twice(problem: Problem, matrix: str, batch: Batch, v: Parts) -> Par
         return tuple(t.detach() for t in _gradients(_along(_gradients(total, p), v), p))
 
 
+def require_second_derivatives(problem: Problem, batch: Batch) -> None:
+    """Raise RuntimeError where a function says that its derivative has none (once_differentiable).
+
+    Autograd itself does where a path leads on behind it. Where none is left, products would be
+    zeros, which are symmetric.
+    """
+    x, y, w = batch
+    with torch.enable_grad():
+        p = tuple(t.detach().requires_grad_() for t in problem.parameters)
+        gradients = _gradients(problem.total(problem.outputs(p, x), y, w), p)
+    waiting, seen = [gradient.grad_fn for gradient in gradients], set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        if node.name() == "torch::autograd::Error":
+            raise RuntimeError("a function in it is marked once_differentiable")
+        seen.add(node)
+        waiting += [before for before, _ in node.next_functions]
+
+
 def _gradients(of: Tensor, to: Iterable[Tensor], weights: Tensor | None = None) -> Parts:
     """Differentiate, with a graph; zeros where nothing depends on something."""
     to = tuple(to)
@@ -203,6 +224,7 @@ class Operator:
             if out_of_memory(error):
                 raise
             with refuse("the network or the loss cannot be differentiated twice"):
+                require_second_derivatives(problem, first)
                 backward_twice(problem, matrix, first, problem.parameters)
             logger.warning(
                 "products by two backward passes each, which is slower: %s", first_line(error)

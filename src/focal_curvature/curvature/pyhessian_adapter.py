@@ -29,7 +29,7 @@ from pyhessian.utils import hessian_vector_product
 from torch import Tensor, nn
 
 from .engine import problem_of
-from .operators import backward_twice, require_symmetry
+from .operators import backward_twice, require_second_derivatives, require_symmetry
 from .prepare import UnsupportedError, neutral, refuse, require_finite
 from .problem import Problem, mean_of
 from .results import CurvatureResult, Eigenvalue, Scalar
@@ -111,6 +111,7 @@ def _criterion(problem: Problem) -> Callable[[Any, Any], Tensor]:
             2, problem.size, generator=generator, dtype=problem.dtype, device=problem.device
         )
         batch = x, y, torch.full((length(x),), 1 / length(x), device=problem.device)
+        require_second_derivatives(problem, batch)
         hv, hw = (
             torch.cat([p.flatten() for p in backward_twice(problem, "hessian", batch, parts)])
             for parts in (problem.split(v), problem.split(w))

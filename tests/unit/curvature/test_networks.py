@@ -704,6 +704,14 @@ def test_a_function_without_a_second_derivative_is_refused_in_a_line(estimator):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("estimator", ["engine", "pyhessian"])
+def test_one_behind_which_no_layer_is_left_is_refused_and_no_zero(estimator):
+    """Autograd says nothing there: all products are zeros."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), Apply(Once))
+    with pytest.raises(UnsupportedError, match="once_differentiable"):
+        estimate(net, focal(1), *images(), Settings(estimator=estimator), 0)
+
+
 def test_an_optional_pass_that_fails_leaves_pyhessians_answer(caplog):
     torch.manual_seed(0)
     net = Recurrent(nn.LSTM)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 snakemake = SimpleNamespace(rule="train", log=["job.log"], resources={{}})
 import ctypes, logging, os, signal, sys, time, warnings
 sys.path.insert(0, {scripts!r})
+{before}
 import job
 def main(snakemake):
     logging.info("begun")
@@ -22,9 +23,13 @@ job.run(main, snakemake)
 """
 
 
-def end(folder, body):
+def script_of(body, before=""):
+    return SCRIPT.format(scripts=str(ROOT / "workflow/scripts"), body=body, before=before)
+
+
+def end(folder, body, before=""):
     """Run a job; return its exit status, its log and what is on the screen."""
-    script = SCRIPT.format(scripts=str(ROOT / "workflow/scripts"), body=body)
+    script = script_of(body, before)
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, stderr=subprocess.PIPE, encoding="utf-8"
     )
@@ -51,7 +56,7 @@ def test_the_last_line_says_by_what_signal_a_job_was_killed(tmp_path, body, name
 
 
 def test_a_stopped_job_stops_and_says_so(tmp_path):
-    script = SCRIPT.format(scripts=str(ROOT / "workflow/scripts"), body="time.sleep(60)")
+    script = script_of("time.sleep(60)")
     process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
     log = tmp_path / "job.log"
     while not log.exists() or "begun" not in log.read_text(encoding="utf-8"):
@@ -60,6 +65,21 @@ def test_a_stopped_job_stops_and_says_so(tmp_path):
     process.terminate()
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert "asked to stop" in log.read_text(encoding="utf-8").splitlines()[-1]
+
+
+def test_a_job_that_is_stopped_while_it_starts_says_so_too(tmp_path):
+    before = """
+fork = os.fork
+def stopped_at_once():
+    child = fork()
+    if child:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return child
+os.fork = stopped_at_once
+"""
+    status, log, _ = end(tmp_path, "time.sleep(60)", before)
+    assert status == 128 + signal.SIGTERM
+    assert "asked to stop" in log.splitlines()[-1]
 
 
 def test_the_screen_has_what_went_wrong_and_the_log_what_is_ours(tmp_path):

@@ -1,16 +1,18 @@
-"""Hold the curvature engine against PyHessian and curvlinops; ratios from one run on one machine.
+"""Hold the curvature engine against its peers; ratios from one run on one machine.
 
     PYTHONPATH=src python benchmarks/curvature.py [--models small_cnn resnet20] [--grid]
 
-Needs `pip install curvlinops-for-pytorch`. Writes benchmarks/results/curvature.json and .md.
+The peers are PyHessian, curvlinops and hessian-eigenthings (`pip install .[dev]`). Writes
+benchmarks/results/curvature.json and .md.
 
 What a method needs to reach 1% is counted, what a pass costs is timed, and for the methods that
 would run for hours (Hutchinson with a thousand probes on a ResNet) the product of both is stated.
 
 Eigenvalues: who calls `eigenvalues(tol=...)` does not know the answer, so that a method is charged
 what its own stopping rule spends at the loosest tolerance that is within 1% from every start; for
-PyHessian also the fewest iterations that happen to be enough. A power iteration's course is read
-off the Lanczos run of the same start, whose quadrature gives its Rayleigh quotients exactly.
+PyHessian also the fewest iterations that happen to be enough. hessian-eigenthings makes as many as
+it is told: it is charged the fewest that are within 1% from every start. A power iteration's
+course is read off the Lanczos run of the same start, whose quadrature gives its quotients exactly.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import curvlinops
+import hessian_eigenthings
 import numpy as np
 import pyhessian
 import torch
@@ -57,7 +61,8 @@ MODELS = {
     "resnet20": (resnet20, 32, 15, 3, 25, 12),
 }
 PYHESSIAN_TOLERANCES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # 1e-3 is its default
-PEERS_PRODUCTS = (60, 120)  # curvlinops' Hutch++ and XTrace
+PEERS_PRODUCTS = (60, 120)  # of Hutch++ and XTrace
+EIGENTHINGS_ITERATIONS = range(2, 21)  # 2 is its default for one eigenvalue
 ENGINE_TOLERANCES = (0.1, 0.03, 0.01, 0.003)  # 0.01 is the default
 
 
@@ -112,6 +117,9 @@ def products(model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, ours: Oper
     peer = curvlinops.HessianLinearOperator(
         model, _mean(loss), parameters, batches, check_deterministic=False
     )
+    eigenthings = hessian_eigenthings.HessianOperator(
+        model, batches, lambda net, batch: mean_loss(net(batch[0]), batch[1])
+    )
     anew = Operator.on(replace(ours.problem, chunk=BATCH), check=False)
     v = [torch.randn_like(p) for p in parameters]
     flat = torch.cat([t.flatten() for t in v])
@@ -124,14 +132,22 @@ def products(model: nn.Module, loss: nn.Module, x: Tensor, y: Tensor, ours: Oper
         "PyHessian, data loader": lambda: loader.dataloader_hv_product(v),
         "PyHessian, kept graph": lambda: hessian_vector_product(kept.gradsH, kept.params, v),
         "curvlinops": lambda: peer @ flat,
+        "hessian-eigenthings": lambda: eigenthings.matvec(flat),
     }
     # The first round warms up.
     rounds = [{name: seconds(w) for name, w in work.items()} for _ in range(4)][1:]
     found = {name: statistics.median(r[name] for r in rounds) for name in work}
     found["PyHessian, kept graph"] *= len(y) / len(part[1])
     model.zero_grad(set_to_none=True)
-    difference = (ours(flat) - peer @ flat).norm() / ours(flat).norm()
-    return found | {"relative difference to curvlinops": float(difference)}
+    product = ours(flat)
+    differences = {
+        f"relative difference to {name}": float((product - theirs).norm() / product.norm())
+        for name, theirs in (
+            ("curvlinops", peer @ flat),
+            ("hessian-eigenthings", eigenthings.matvec(flat)),
+        )
+    }
+    return found | differences
 
 
 def _mean(loss: nn.Module) -> nn.Module:
@@ -225,6 +241,29 @@ def by_rule(found: dict[float, list[tuple[float, int]]]) -> dict[str, Any]:
     }
 
 
+def wrapped(operator: Callable[[Tensor], Tensor], size: int) -> Any:
+    """Return an operator as hessian-eigenthings' estimators want it."""
+    return hessian_eigenthings.LambdaOperator(
+        operator, size=size, device=torch.device("cpu"), dtype=torch.float32
+    )
+
+
+def enough_iterations(operator: Operator, truth: float, starts: int) -> dict[str, Any]:
+    """Return the fewest iterations of hessian-eigenthings that are within 1% from every start."""
+    remembered = [wrapped(Remembered(operator), operator.size) for _ in range(starts)]
+    worst = {}
+    for m in EIGENTHINGS_ITERATIONS:
+        worst[m] = max(
+            abs(hessian_eigenthings.lanczos(
+                one, k=1, max_iter=m, which="LA", seed=seed
+            ).eigenvalues[0].item() / truth - 1)
+            for seed, one in enumerate(remembered)
+        )  # fmt: skip
+        if worst[m] <= ERROR:
+            break
+    return {"products": m, "largest relative error by iterations": worst}
+
+
 class _Duck:
     """Our operator as curvlinops' estimators want it."""
 
@@ -236,18 +275,34 @@ class _Duck:
         return self.operator(x.T.contiguous()).T if x.ndim > 1 else self.operator(x)
 
 
-def peers_trace(operator: Operator, truth: float) -> dict[str, dict[int, float]]:
-    """Root mean square relative error of curvlinops' estimators by number of products."""
-    found: dict[str, dict[int, float]] = {}
-    for name in ("hutchpp_trace", "xtrace"):
-        found[name] = {}
-        for budget in PEERS_PRODUCTS:
-            errors = []
-            for seed in range(3):
-                torch.manual_seed(seed)
-                errors.append(float(getattr(curvlinops, name)(_Duck(operator), budget)) / truth - 1)
-            found[name][budget] = math.sqrt(np.mean(np.square(errors)))
-    return found
+def peers_trace(operator: Operator, truth: float) -> dict[tuple[str, str], dict[int, float]]:
+    """Root mean square relative error by number of products, of (library, its estimator)."""
+
+    def of_eigenthings(budget: int, seed: int) -> float:
+        matrix = wrapped(operator, operator.size)
+        return hessian_eigenthings.hutch_plus_plus(matrix, num_matvecs=budget, seed=seed).estimate
+
+    def of_curvlinops(name: str) -> Callable[[int, int], float]:
+        def estimate(budget: int, seed: int) -> float:
+            torch.manual_seed(seed)
+            return float(getattr(curvlinops, name)(_Duck(operator), budget))
+
+        return estimate
+
+    estimators = {
+        ("curvlinops", "hutchpp_trace"): of_curvlinops("hutchpp_trace"),
+        ("curvlinops", "xtrace"): of_curvlinops("xtrace"),
+        ("hessian-eigenthings", "hutch_plus_plus"): of_eigenthings,
+    }
+    return {
+        key: {
+            budget: math.sqrt(
+                np.mean([(estimate(budget, seed) / truth - 1) ** 2 for seed in range(3)])
+            )
+            for budget in PEERS_PRODUCTS
+        }
+        for key, estimate in estimators.items()
+    }
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -297,6 +352,7 @@ def measured(name: str) -> dict[str, Any]:
         statistics.median(products)
         for products in (theirs["products"], went.lucky, mine["products"])
     )
+    eigenthings = enough_iterations(operator, quotient, starts)
     loader = cost["PyHessian, data loader"]
     kept = cost["PyHessian, kept graph"]
     both = top_seconds + trace_seconds
@@ -311,16 +367,18 @@ def measured(name: str) -> dict[str, Any]:
                 "PyHessian, kept graph",
                 "PyHessian, data loader",
                 "curvlinops",
+                "hessian-eigenthings",
             )
         },
         "tracing, in gradients": tracing / gradient,
-        "relative difference of a product to curvlinops": cost["relative difference to curvlinops"],
+        "a product": {key: value for key, value in cost.items() if "difference" in key},
         "top eigenvalue": {
             "reference (float64)": quotient,
             "reference's relative residual": residual,
             "PyHessian's rule": theirs,
             "engine's rule": mine,
             "fewest iterations, power": went.lucky,
+            "hessian-eigenthings": eigenthings,
             "engine's relative errors, timed": [
                 abs(e.estimate / quotient - 1) for _, e in attempts
             ],
@@ -330,6 +388,7 @@ def measured(name: str) -> dict[str, Any]:
             "PyHessian data loader, fewest iterations, seconds": lucky * loader,
             "PyHessian kept graph, fewest iterations, seconds": lucky * kept,
             "curvlinops, seconds (Lanczos's products)": ours * cost["curvlinops"],
+            "hessian-eigenthings, seconds": eigenthings["products"] * cost["hessian-eigenthings"],
         },
         "trace": {
             "reference (float64)": reference,
@@ -347,13 +406,14 @@ def measured(name: str) -> dict[str, Any]:
     }
     if name == "small_cnn":
         peers = peers_trace(operator, reference)
-        table["trace"]["curvlinops' relative error by products"] = peers
-        for estimator, errors in peers.items():
+        for (library, estimator), errors in peers.items():
+            its = f"{library} {estimator}"
+            table["trace"][f"{its}: relative error by products"] = errors
             enough = next((n for n, error in errors.items() if error <= ERROR), None)
             words = "to 1%" if enough else f"for {max(errors)} products, not yet 1%"
-            spent_by_peer = (enough or max(errors)) * cost["curvlinops"]
-            table["trace"][f"curvlinops {estimator}, seconds {words}"] = spent_by_peer
-            table["trace"][f"engine, times faster than {estimator}"] = spent_by_peer / trace_seconds
+            spent_by_peer = (enough or max(errors)) * cost[library]
+            table["trace"][f"{its}: seconds {words}"] = spent_by_peer
+            table["trace"][f"engine, times faster than {its}"] = spent_by_peer / trace_seconds
     eigenvalue, tr = table["top eigenvalue"], table["trace"]
     table["times faster"] = {
         f"{what} than {peer}": (
@@ -373,6 +433,9 @@ def measured(name: str) -> dict[str, Any]:
     )
     table["times faster"]["top eigenvalue than curvlinops"] = (
         eigenvalue["curvlinops, seconds (Lanczos's products)"] / top_seconds
+    )
+    table["times faster"]["top eigenvalue than hessian-eigenthings"] = (
+        eigenvalue["hessian-eigenthings, seconds"] / top_seconds
     )
     for peer in ("PyHessian data loader", "PyHessian kept graph"):
         table["times faster"][f"top eigenvalue than {peer}, fewest iterations"] = (
@@ -418,8 +481,9 @@ def machine() -> dict[str, Any]:
         "load average before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "pyhessian": "0.1",
-        "curvlinops": getattr(curvlinops, "__version__", "3.0.1"),
+        "pyhessian": version("pyhessian"),
+        "curvlinops": version("curvlinops-for-pytorch"),
+        "hessian-eigenthings": version("hessian-eigenthings"),
     }
 
 

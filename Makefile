@@ -56,6 +56,7 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 readme: install
+	PYTHONPATH=src $(VENV)/bin/python tools/neighbours.py
 	PYTHONPATH=src $(VENV)/bin/python tools/readme.py
 	PYTHONPATH=src $(VENV)/bin/python tools/keys.py
 
@@ -101,6 +102,7 @@ bench: reproduce
 	$(VENV)/bin/python benchmarks/planning.py
 	$(VENV)/bin/python benchmarks/growth.py
 	$(VENV)/bin/python benchmarks/curvature.py --grid
+	$(VENV)/bin/python benchmarks/smooth.py --data /usr/share/datasets
 
 # On a CUDA machine with a C++ compiler and torch (with Triton), torchvision, numpy, pandas,
 # scikit-learn, scipy, pyyaml and pytest in $(PYTHON); no network, nothing installed. Ends in failure

@@ -1,6 +1,7 @@
-"""Write what is committed into README.md and docs/results.md, in each between two marks.
+"""Write what is committed into README.md and docs/, each piece between two marks.
 
-README.md has the pooled verdicts, docs/results.md those of each experiment, and numbers.
+README.md has the pooled verdicts, docs/results.md those of each experiment, and numbers; other
+pages what the benchmarks measured.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import measured
+import neighbours
 import pandas as pd
 
 from focal_curvature.analysis import answer
 from focal_curvature.plotting.common import LOSS_LABELS
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- made by `make readme` -->\n", "<!-- end of what `make readme` makes -->\n"
+BEGIN, END = "<!-- made by `make readme`{} -->\n", "<!-- end of what `make readme` makes -->\n"
 
 ALL = "all models"
 SYMBOLS = {
@@ -185,10 +188,17 @@ def _symbols(rows: pd.DataFrame) -> str:
     return " ".join(SYMBOLS[row.verdict] + "!" * row.fragile for row in rows.itertuples())
 
 
-def update(text: str, section: str) -> str:
+def begin(name: str) -> str:
+    """Return the mark at which a section begins; a file's only section has no name."""
+    return BEGIN.format(name and f": {name}")
+
+
+def update(text: str, section: str, name: str = "") -> str:
     """Return a text with its section between the marks made anew."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + section + END + rest.partition(END)[2]
+    before, mark, rest = text.partition(begin(name))
+    if not mark:
+        raise ValueError(f"there is no section {name!r}")
+    return before + mark + section + END + rest.partition(END)[2]
 
 
 def committed() -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
@@ -201,17 +211,20 @@ def committed() -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
     )
 
 
-def sections() -> dict[Path, str]:
-    """Return the section of each file, from what is committed."""
+def sections() -> dict[tuple[Path, str], str]:
+    """Return each section by its file and its name there, from what is committed."""
     experiments, summaries = committed()
     numbers = render_numbers(summaries, pd.read_csv(ROOT / "docs/published.csv"))
     return {
-        ROOT / "README.md": render_answer(pd.read_csv(ROOT / "docs/pooled.csv")),
-        ROOT / "docs/results.md": render(experiments) + numbers,
-    }
+        (ROOT / "README.md", ""): render_answer(pd.read_csv(ROOT / "docs/pooled.csv")),
+        (ROOT / "docs/results.md", ""): render(experiments) + numbers,
+        (ROOT / "docs/results.md", "neighbours"): neighbours.render(
+            pd.read_csv(neighbours.FILE, keep_default_na=False, dtype=str)
+        ),
+    } | measured.sections()
 
 
 if __name__ == "__main__":
-    for path, section in sections().items():
+    for (path, name), section in sections().items():
         text = path.read_text(encoding="utf-8")
-        path.write_text(update(text, section), encoding="utf-8")
+        path.write_text(update(text, section, name), encoding="utf-8")

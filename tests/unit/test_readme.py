@@ -28,10 +28,10 @@ DIGITS = {
 MNIST = {"experiment": "mnist", "claims": [claim(readme.ALL, "supported")]}
 
 
-@pytest.mark.parametrize("path", SECTIONS)
-def test_prose_says_what_is_committed(path):
+@pytest.mark.parametrize(("path", "name"), SECTIONS)
+def test_prose_says_what_is_committed(path, name):
     text = path.read_text(encoding="utf-8")
-    assert readme.update(text, SECTIONS[path]) == text, "run `make readme`"
+    assert readme.update(text, SECTIONS[path, name], name) == text, "run `make readme`"
 
 
 def test_the_readme_is_short():
@@ -66,7 +66,7 @@ def test_a_row_is_a_claim_and_a_column_an_experiment():
 def test_only_the_section_changes_and_twice_is_once():
     once = readme.update(TEXT, "one\n")
     assert once != TEXT and readme.update(once, "one\n") == once
-    assert once.startswith(TEXT.partition(readme.BEGIN)[0])
+    assert once.startswith(TEXT.partition(readme.begin(""))[0])
     assert once.endswith(TEXT.partition(readme.END)[2])
 
 

@@ -127,7 +127,8 @@ def test_targets_of_links_and_labels_exist_once(committed):
 
 
 def test_the_answer_is_the_readme_s(committed):
-    answer = (ROOT / "README.md").read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    answer = text.partition(readme.begin(""))[2].partition(readme.END)[0]
     bullets = re.findall(r"^- (.*)$", answer, re.MULTILINE)
     assert len(bullets) == 5
     squeezed = re.sub(r"\s", "", committed.text)

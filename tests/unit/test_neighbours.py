@@ -1,0 +1,70 @@
+"""What others found is held against the committed runs by counts of intervals."""
+
+import neighbours
+import numpy as np
+import pandas as pd
+import pytest
+
+
+def runs_of(changes, dataset="digits", model="cnn", seeds=5):
+    """Return a network's runs: cross-entropy, and focal loss with changed columns."""
+    rows = []
+    for seed in range(seeds):
+        base = {"ece": 0.1, "ece_psi": 0.1, "trace_cross_entropy": 5.0, "nll_refinement": 0.3}
+        base = {name: value + 0.001 * seed for name, value in base.items()}
+        base |= {"nll_calibration": 0.2, "ece_scaled": 0.02 + 0.001 * seed}
+        base |= {"generalisation_gap_accuracy": 0.5}
+        for gamma in (0, 3, 5):
+            row = dict(base)
+            for name, by in changes.items() if gamma else ():
+                row[name] += by * (1 + 0.01 * seed * gamma)
+            rows.append(
+                {"dataset": dataset, "model": model, "objective": f"focal-{gamma}", "seed": seed}
+                | {"gamma": gamma, "regulariser": None, "strength": None, "status": "completed"}
+                | row
+            )
+    return pd.DataFrame(rows)
+
+
+def test_what_is_committed_is_what_the_runs_say():
+    committed = pd.read_csv(neighbours.FILE, keep_default_na=False, dtype=str)
+    pd.testing.assert_frame_equal(committed, neighbours.committed().astype(str))
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [({"nll_refinement": 0.1}, "agrees"), ({"nll_refinement": -0.1}, "contradicts")],
+)
+def test_a_finding_agrees_by_more_than_half_of_the_networks(changes, verdict):
+    words, said = neighbours.two_parts(neighbours.networks({"mine": runs_of(changes)}))
+    assert said == verdict
+    assert ("higher in 1" if changes["nll_refinement"] > 0 else "lower in 1") in words
+
+
+def test_networks_that_disagree_are_divided_and_none_is_not_tested():
+    both = {"a": runs_of({"ece_scaled": 0.1}), "b": runs_of({"ece_scaled": -0.1}, model="mlp")}
+    assert neighbours.after_scaling(neighbours.networks(both))[1] == "divided"
+    assert neighbours.said(0, 0, 0) == "not tested"
+
+
+@pytest.mark.parametrize(("left", "verdict"), [(0.0, "agrees"), (-0.05, "contradicts")])
+def test_the_map_explains_a_gain_of_which_it_leaves_nothing(left, verdict):
+    runs = runs_of({"ece": -0.05, "ece_psi": left})
+    assert neighbours.proper_map(neighbours.networks({"mine": runs}))[1] == verdict
+
+
+def test_runs_that_experiments_share_count_once():
+    runs = runs_of({"ece": 0.1})
+    more = pd.concat([runs, runs_of({"ece": 0.1}, model="mlp")])
+    found = neighbours.networks({"small": runs, "large": more})
+    assert {name: len(rows) for name, rows in found.items()} == {
+        ("large", "cnn"): 15,
+        ("large", "mlp"): 15,
+    }
+
+
+def test_a_diverged_run_is_not_compared():
+    runs = runs_of({"ece": 0.1}).astype({"status": object})
+    runs.loc[runs["seed"] == 0, ["status", "ece"]] = ["diverged", np.nan]
+    mean = neighbours.paired(runs, "ece", neighbours.FOCAL, neighbours.PLAIN, "ece")
+    assert mean.estimate == pytest.approx(0.1 * (1 + 0.01 * 3 * 2.5))

@@ -6,7 +6,7 @@ Sentences are made from verdicts alone, and so are no stronger.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -258,8 +258,12 @@ def replicate(
     leaves one seed out at a time.
     """
     models = list(dict.fromkeys(test.model for test in tests))
-    tests = [test for test in tests if test.question.role == DECIDES]
     fewer = {**rules, "resamples": rules["resamples_replicated"]}
+    tests = [
+        replace(test, question=replace(test.question, rules=fewer))
+        for test in tests
+        if test.question.role == DECIDES
+    ]
     again: dict[tuple, int] = dict.fromkeys(judgements, 0)
     for picks in _draws(rules, models, seed):
         for key, judgement in evaluate(tests, fewer, seed, picks).items():

@@ -165,7 +165,8 @@ def mean_over_seeds(values: np.ndarray, least_error: float = 0.0) -> Mean:
     estimate = float(np.mean(values))
     if n < 2:
         return Mean(estimate, np.nan, np.nan, np.nan, np.nan)
-    error = max(float(np.std(values, ddof=1)) / n**0.5, least_error)
+    centred = values - estimate
+    error = max(float((centred @ centred / (n - 1) / n) ** 0.5), least_error)
     if error == 0:
         return Mean(estimate, 0.0, estimate, estimate, np.nan)
     half = quantile(0.975, n - 1) * error
@@ -200,7 +201,10 @@ def share(part: np.ndarray, total: np.ndarray, null: float = 0.5) -> tuple[Evide
     a, b = float(part.mean()), float(total.mean())
     if n < 2 or b == 0:
         raise UndecidedError("the total effect cannot be told from none")
-    (va, vab), (_, vb) = np.cov(part, total) / n
+    one, other = part - a, total - b
+    va, vab, vb = (
+        float(u @ v) / (n - 1) / n for u, v in ((one, one), (one, other), (other, other))
+    )
     ratio, t2 = a / b, quantile(0.975, n - 1) ** 2
     error = float(np.sqrt(max(va - 2 * ratio * vab + ratio**2 * vb, 0.0))) / abs(b)
     lead, middle, constant = b * b - t2 * vb, a * b - t2 * vab, a * a - t2 * va

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import stats
 
@@ -36,16 +38,21 @@ def leave_one_out(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     ndarray, shape (seeds, levels)
         ``[i, j]``: of level j, without seed i; zero where x or y does not vary.
     """
+    one, other = (_without_each(np.asarray(v, float).tobytes(), v.shape) for v in (x, y))
+    return (one * other).sum(axis=1)
 
-    def without(values: np.ndarray) -> np.ndarray:
-        n = len(values)
-        below = values[:, None] < values
-        level = values[:, None] == values
-        ranks = stats.rankdata(values, axis=0) - below - 0.5 * level  # [i, j]: of j, i taken out
-        centre = (ranks.sum(axis=1) - ranks[np.arange(n), np.arange(n)]) / (n - 1)
-        centred = ranks - centre[:, None]
-        centred[np.arange(n), np.arange(n)] = 0
-        length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
-        return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
 
-    return (without(x) * without(y)).sum(axis=1)
+# Kept, since several outcomes are held against the same curvature.
+@lru_cache(maxsize=32)
+def _without_each(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """Return scores [i, j, ...]: of seed j, seed i taken out."""
+    values = np.frombuffer(content).reshape(shape)
+    n = len(values)
+    below, level = values[:, None] < values, values[:, None] == values
+    ranks = stats.rankdata(values, axis=0) - below - 0.5 * level
+    diagonal = np.arange(n), np.arange(n)
+    centre = (ranks.sum(axis=1) - ranks[diagonal]) / (n - 1)
+    centred = ranks - centre[:, None]
+    centred[diagonal] = 0
+    length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
+    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)

@@ -103,7 +103,7 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
 
 @lru_cache(maxsize=8)
 def _pairs(seeds: int, resamples: int, seed: int) -> np.ndarray:
-    """Return where in a matrix permutations pair seeds (resamples, seeds); all tests use the same."""
+    """Return where in a matrix permutations pair seeds: (resamples, seeds), kept for all tests."""
     generator = np.random.default_rng(seed)
     orders = generator.permuted(np.tile(np.arange(seeds), (resamples, 1)), axis=1)
     return orders + seeds * np.arange(seeds)

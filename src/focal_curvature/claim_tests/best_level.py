@@ -76,8 +76,8 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     draws, spread = _draws(n, question.rules["resamples"], int(generator.integers(2**31)))
     p, limits = 0.0, []
     for gain, mean, error in zip(gains, means, errors, strict=True):
-        largest = (draws @ ((gain - mean) / error)).max(axis=1) / spread / (n * (n - 1)) ** 0.5
-        p = max(p, (1 + (largest >= t[end, best]).sum()) / (1 + len(draws)))
+        largest = (((gain - mean) / error).T @ draws).max(axis=0) / spread / (n * (n - 1)) ** 0.5
+        p = max(p, (1 + (largest >= t[end, best]).sum()) / (1 + len(largest)))
         limits.append(np.quantile(largest, 0.975))
     low = means[end, best] - limits[end] * errors[end, best]
     better = int(means[:, best].argmin())
@@ -103,7 +103,7 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
 
 @lru_cache(maxsize=8)
 def _draws(seeds: int, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return normal numbers (resamples, seeds) and spreads; kept, as all tests use the same."""
+    """Return normal numbers (seeds, resamples) and spreads; kept, as all tests use the same."""
     generator = np.random.default_rng(seed)
     spread = np.sqrt(generator.chisquare(seeds - 1, resamples) / (seeds - 1))
-    return generator.standard_normal((resamples, seeds)), spread
+    return np.ascontiguousarray(generator.standard_normal((resamples, seeds)).T), spread

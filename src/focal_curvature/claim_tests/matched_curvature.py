@@ -78,10 +78,7 @@ def data(runs: pd.DataFrame, question: Question) -> Data:
 def test(data: Data, question: Question, generator: np.random.Generator) -> Evidence:
     """Split the effect of gamma at each seed's curvature, and test the share of flattening."""
     x, y = data.arrays["curvature"], data.arrays["outcome"]
-    curve = np.empty(len(x))
-    for i, (where, value) in enumerate(zip(x[:, :-1], y[:, :-1], strict=True)):
-        order = where.argsort(kind="stable")
-        curve[i] = np.interp(x[i, -1], where[order], value[order])
+    curve = _on_the_curve(x[:, -1], x[:, :-1], y[:, :-1])
     flattening, total = curve - y[:, 0], y[:, -1] - y[:, 0]
     below = float((x[:, -1] < x[:, :-1].min(axis=1)).mean())
     effect = mean_over_seeds(total)
@@ -104,3 +101,17 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
         barrier=barrier,
         remark=remark,
     )
+
+
+def _on_the_curve(at: np.ndarray, where: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Interpolate each row's points linearly, level beyond them."""
+    order = where.argsort(axis=1, kind="stable")
+    where, values = (np.take_along_axis(a, order, axis=1) for a in (where, values))
+    right = (where <= at[:, None]).sum(axis=1).clip(1, where.shape[1] - 1)[:, None]
+    x0, x1, y0, y1 = (
+        np.take_along_axis(points, i, axis=1)[:, 0]
+        for points in (where, values)
+        for i in (right - 1, right)
+    )
+    passed = np.divide(at - x0, x1 - x0, out=(at >= x0).astype(float), where=x1 > x0).clip(0, 1)
+    return np.where(passed < 1, y0 + passed * (y1 - y0), y1)

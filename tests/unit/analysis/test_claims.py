@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from focal_curvature.analysis.evidence import (
     together,
 )
 from focal_curvature.analysis.questions import questions
+from focal_curvature.claim_tests import matched_curvature
 from focal_curvature.config import ConfigError, load_claims
 
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/claims.schema.yaml").read_text())
@@ -66,6 +68,37 @@ def row(table, claim, model="one", **where):
     for key, value in where.items():
         found = found[found[key] == value]
     return found.iloc[0]
+
+
+def test_what_is_judged_again_takes_as_many_resamples_as_the_rules_say(runs):
+    taken = set()
+
+    def evidence(data, question, generator):
+        taken.add(question.rules["resamples"])
+        return kind.evidence(data, question, generator)
+
+    tests = claims.prepare(runs, RULES)
+    kind = next(test.kind for test in tests if test.question.name == "c1_ratio")
+    tests = [replace(test, kind=replace(kind, evidence=evidence)) for test in tests
+             if test.question.name == "c1_ratio"]  # fmt: skip
+    judgements = claims.evaluate(tests, RULES, 0)
+    assert taken == {RULES["resamples"]}
+    taken.clear()
+    claims.replicate(tests, RULES, 0, judgements)
+    assert taken == {RULES["resamples_replicated"]}
+
+
+@pytest.mark.parametrize("ties", [(), (1, 2), (5, 2), (0, 1, 2, 3, 4)])
+def test_a_curve_is_interpolated_as_numpy_does_it_row_by_row(ties):
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(50, 6)), generator.normal(size=(50, 5))
+    x[:, list(ties)] = x[:, list(ties)[:1]]
+    expected = []
+    for where, values, at in zip(x[:, :-1], y, x[:, -1], strict=True):
+        order = where.argsort(kind="stable")
+        expected.append(np.interp(at, where[order], values[order]))
+    found = matched_curvature._on_the_curve(x[:, -1], x[:, :-1], y)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_every_question_is_answered_of_every_model_and_of_all(table):

@@ -1,4 +1,4 @@
-"""Judge committed experiments by the rules as they are now, from their committed runs.
+"""Judge committed experiments by the rules as they are now, from their committed tables.
 
     python tools/judge.py [experiment ...]
 
@@ -11,8 +11,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pandas as pd
 import yaml
+from prepare import committed
 
 from focal_curvature import plotting, tables
 from focal_curvature.products import products
@@ -26,7 +26,7 @@ def judge(folder: Path) -> None:
     rules = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))
     settings = {"rules": rules, "experiment": folder.name}
     (product,) = (product for product in products("tables") if product.name == "claims")
-    verdicts = claims.prepare({"runs": pd.read_csv(folder / "runs.csv")}, **settings)
+    verdicts = claims.prepare(committed(folder), **settings)
     outputs = [folder / f"tables/claims.{suffix}" for suffix in product.formats]
     tables.write(product.path, verdicts, [*outputs, folder / "claims.json"], settings)
     data = plotting.load("verdicts").prepare({"claims": verdicts})

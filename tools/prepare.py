@@ -20,12 +20,17 @@ ROOT = Path(__file__).resolve().parents[1]
 GATHERED = ("runs", "reliability", "histories")
 
 
+def committed(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read the tables of a ``paper_figures/<experiment>`` that products are made from."""
+    files = [folder / f"{name}.csv" for name in GATHERED]
+    # These products are the tables that others need; others share a name with a stage's table.
+    files += [folder / f"tables/{name}.csv" for name in ("claims", "controls")]
+    return {file.stem: pd.read_csv(file) for file in files if file.exists()}
+
+
 def prepare(folder: Path) -> None:
     """Prepare what can be of a ``paper_figures/<experiment>``."""
-    files = [folder / f"{name}.csv" for name in GATHERED]
-    # These products are the tables that figures need; others share a name with a stage's table.
-    files += [folder / f"tables/{name}.csv" for name in ("claims", "controls")]
-    tables = {file.stem: pd.read_csv(file) for file in files if file.exists()}
+    tables = committed(folder)
     for figure in products("figures"):
         if not figure.needs or not set(figure.needs) <= set(tables):
             continue

@@ -57,6 +57,7 @@ docs: install
 
 readme: install
 	PYTHONPATH=src $(VENV)/bin/python tools/neighbours.py
+	PYTHONPATH=src $(VENV)/bin/python tools/best_penalty.py
 	PYTHONPATH=src $(VENV)/bin/python tools/readme.py
 	PYTHONPATH=src $(VENV)/bin/python tools/keys.py
 

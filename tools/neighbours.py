@@ -306,11 +306,11 @@ def render(findings: pd.DataFrame) -> str:
     return HEAD + table(["who", "found that", "ours", "in the committed runs"], rows) + "\n"
 
 
-def committed() -> pd.DataFrame:
-    """Examine all committed experiments."""
+def committed_runs() -> dict[str, pd.DataFrame]:
+    """Read the runs of all committed experiments."""
     files = sorted(ROOT.glob("paper_figures/*/runs.csv"))
-    return examine({file.parent.name: pd.read_csv(file) for file in files})
+    return {file.parent.name: pd.read_csv(file) for file in files}
 
 
 if __name__ == "__main__":
-    committed().to_csv(FILE, index=False)
+    examine(committed_runs()).to_csv(FILE, index=False)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import best_penalty
 import measured
 import neighbours
 import pandas as pd
@@ -218,6 +219,9 @@ def sections() -> dict[tuple[Path, str], str]:
     return {
         (ROOT / "README.md", ""): render_answer(pd.read_csv(ROOT / "docs/pooled.csv")),
         (ROOT / "docs/results.md", ""): render(experiments) + numbers,
+        (ROOT / "docs/results.md", "best penalty"): best_penalty.render(
+            pd.read_csv(best_penalty.FILE, keep_default_na=False, dtype=str)
+        ),
         (ROOT / "docs/results.md", "neighbours"): neighbours.render(
             pd.read_csv(neighbours.FILE, keep_default_na=False, dtype=str)
         ),

@@ -1,5 +1,6 @@
-"""What others found is held against the committed runs by counts of intervals."""
+"""What others found, and focal loss beside a penalty, are counted and measured by seed."""
 
+import best_penalty
 import neighbours
 import numpy as np
 import pandas as pd
@@ -28,7 +29,9 @@ def runs_of(changes, dataset="digits", model="cnn", seeds=5):
 
 def test_what_is_committed_is_what_the_runs_say():
     committed = pd.read_csv(neighbours.FILE, keep_default_na=False, dtype=str)
-    pd.testing.assert_frame_equal(committed, neighbours.committed().astype(str))
+    pd.testing.assert_frame_equal(
+        committed, neighbours.examine(neighbours.committed_runs()).astype(str)
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,3 +71,38 @@ def test_a_diverged_run_is_not_compared():
     runs.loc[runs["seed"] == 0, ["status", "ece"]] = ["diverged", np.nan]
     mean = neighbours.paired(runs, "ece", neighbours.FOCAL, neighbours.PLAIN, "ece")
     assert mean.estimate == pytest.approx(0.1 * (1 + 0.01 * 3 * 2.5))
+
+
+def penalised(runs, strengths):
+    """Return runs with those of a penalty: (strength, ECE) makes a row per seed."""
+    plain = runs[runs["gamma"] == 0]
+    rows = [
+        plain.assign(regulariser="gauss_newton_trace", strength=strength, gamma=np.nan).assign(
+            ece=ece + 0.001 * plain["seed"], objective=f"penalty-{strength}"
+        )
+        for strength, ece in strengths.items()
+    ]
+    both = pd.concat([runs.assign(accuracy=0.9), *(row.assign(accuracy=0.8) for row in rows)])
+    return both.assign(calibration_error_debiased=both["ece"] ** 2)
+
+
+def test_the_best_strength_is_chosen_on_the_other_seeds():
+    runs = penalised(runs_of({"ece": 0.1}), {0.1: 0.09, 0.2: 0.05, 0.3: 0.07})
+    # Seed 0 alone is best elsewhere, which the other seeds do not know.
+    runs.loc[(runs["strength"] == 0.3) & (runs["seed"] == 0), "calibration_error_debiased"] = 0.0
+    best = best_penalty.best_of(runs)
+    assert list(best["strength"]) == [0.2] * 5
+    table = best_penalty.examine({"mine": runs})
+    assert list(table["objective"]) == ["γ = 3", "penalty 0.2"]
+    assert table.loc[1, "ece"].startswith("-5.0 [")
+    assert table.loc[1, "accuracy"].startswith("-10.0 [")
+
+
+def test_two_strengths_are_too_few():
+    assert best_penalty.best_of(penalised(runs_of({}), {0.1: 0.09, 0.2: 0.05})) is None
+
+
+def test_the_committed_comparison_is_what_the_runs_say():
+    committed = pd.read_csv(best_penalty.FILE, keep_default_na=False, dtype=str)
+    made = best_penalty.examine(neighbours.committed_runs()).astype(str)
+    pd.testing.assert_frame_equal(committed, made)

@@ -15,7 +15,12 @@ from focal_curvature import plotting
 from focal_curvature.plotting.across import FIGURES
 
 READ = ("paper", "paper_figures", "config", "config.yaml", "workflow/claims.yaml")
-READ += ("docs/pooled.csv", "docs/neighbours.csv", "benchmarks/results/rules.json")
+READ += (
+    "docs/pooled.csv",
+    "docs/neighbours.csv",
+    "docs/best_penalty.csv",
+    "benchmarks/results/rules.json",
+)
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ import torch
 import yaml
 
 from focal_curvature.data import arrays, digits, splits, tensors
+from focal_curvature.determinism import deterministic
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.settings.training import Training
-from focal_curvature.training import deterministic, train
+from focal_curvature.training import train
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))

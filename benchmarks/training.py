@@ -41,12 +41,13 @@ from torchvision import transforms
 from focal_curvature.allocator import keep_freed_memory
 from focal_curvature.data import tensors
 from focal_curvature.data.augment import augment
+from focal_curvature.determinism import deterministic
 from focal_curvature.losses.focal import focal
 from focal_curvature.models.cifar_resnet import resnet20
 from focal_curvature.models.lenet import lenet
 from focal_curvature.models.resnet import resnet18
 from focal_curvature.runs import Objective, RunSpec
-from focal_curvature.training import deterministic, loop
+from focal_curvature.training import loop
 
 RESULTS = Path(__file__).parent / "results"
 FASHION = Path("/usr/share/datasets/fashion-mnist")

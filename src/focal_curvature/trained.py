@@ -1,9 +1,9 @@
-"""A run that has been trained: its files, written and read, verified, as what they stand for."""
+"""What training came to, and its files: written and read, verified, as what they stand for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,39 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from focal_curvature.data.tensors import Tensors
-    from focal_curvature.training import Outcome
+
+
+@dataclass
+class Outcome:
+    """What a run came to.
+
+    Attributes
+    ----------
+    history : list of dict
+        A row per evaluated epoch.
+    reason : str or None
+        For a diverged run, of which a loss, a weight or a logit was no longer finite: where.
+    weights : dict
+        State of the model at the end, on the CPU; of a diverged run, as it was then.
+    logits : dict
+        Split -> float32 array (N, K); (0, K) for a diverged run, which has none to speak of.
+    parameters : int
+        Number of trainable parameters.
+    resumed_from : int
+        The epoch that a checkpoint had reached, else 0.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    reason: str | None = None
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    logits: dict[str, np.ndarray] = field(default_factory=dict)
+    parameters: int = 0
+    resumed_from: int = 0
+
+    @property
+    def status(self) -> str:
+        """``completed`` or ``diverged``."""
+        return "diverged" if self.reason else "completed"
 
 
 @dataclass(frozen=True)
@@ -57,7 +89,7 @@ class TrainedRun:
         about : mapping
             What else ``run.json`` is to hold.
         """
-        from focal_curvature.training import save_weights
+        from focal_curvature.weights import save_weights
 
         model, history, logits = (folder / n for n in ("model.pt", "history.csv", "logits.npz"))
         save_weights(model, outcome.weights)
@@ -122,7 +154,7 @@ class TrainedRun:
 
     def weights(self, device: torch.device | None = None) -> dict[str, Tensor]:
         """Return the state of the model at the end of training."""
-        from focal_curvature.training import load_weights
+        from focal_curvature.weights import load_weights
 
         return load_weights(self.file("model.pt"), device)
 

@@ -26,11 +26,12 @@ import torch  # noqa: E402
 from focal_curvature import curvature, training  # noqa: E402, F401
 from focal_curvature.curvature import pyhessian_adapter  # noqa: E402, F401
 from focal_curvature.data import arrays, digits, splits  # noqa: E402
+from focal_curvature.determinism import deterministic  # noqa: E402
 from focal_curvature.files import exclusive, sha256  # noqa: E402
 from focal_curvature.runs import Objective, RunSpec  # noqa: E402
 from focal_curvature.settings.training import Training  # noqa: E402
 
-training.deterministic(1)  # imports more of torch
+deterministic(1)  # imports more of torch
 
 BITS = ("model.pt", "history.csv", "logits.npz")
 TRAINING = Training(

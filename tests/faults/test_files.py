@@ -10,7 +10,7 @@ import torch
 
 from focal_curvature.data import splits
 from focal_curvature.files import exclusive, read_json, verify, write_atomically
-from focal_curvature.training.checkpoints import load_checkpoint, load_weights, save_weights
+from focal_curvature.weights import load_checkpoint, load_weights, save_weights
 
 SPLITS = {name: np.arange(10) + 10 * i for i, name in enumerate(splits.SPLITS)}
 

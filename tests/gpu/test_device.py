@@ -11,17 +11,11 @@ from scipy import stats
 
 from focal_curvature.curvature import Settings, estimate
 from focal_curvature.data import arrays, digits, splits, tensors
+from focal_curvature.determinism import deterministic
 from focal_curvature.losses.focal import focal
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.settings.training import Training
-from focal_curvature.training import (
-    StoppedError,
-    build_loss,
-    build_model,
-    deterministic,
-    evaluation,
-    train,
-)
+from focal_curvature.training import StoppedError, build_loss, build_model, evaluation, train
 
 pytestmark = pytest.mark.gpu
 

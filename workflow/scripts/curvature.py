@@ -6,12 +6,12 @@ from pathlib import Path
 import job
 
 from focal_curvature.data import tensors
+from focal_curvature.determinism import choose_device, deterministic
 from focal_curvature.files import exclusive, write_json
 from focal_curvature.measurements.curvature import curvatures
 from focal_curvature.settings import read
 from focal_curvature.settings.curvature import Curvature
 from focal_curvature.trained import TrainedRun
-from focal_curvature.training import choose_device, deterministic
 
 
 def main(snakemake):

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import job
 
+from focal_curvature.determinism import choose_device, deterministic
 from focal_curvature.files import write_csv
 from focal_curvature.registry import resolve
 from focal_curvature.settings import read
 from focal_curvature.settings.curvature import Curvature
 from focal_curvature.stages.work import Work
 from focal_curvature.trained import TrainedRun
-from focal_curvature.training import choose_device, deterministic
 
 
 def main(snakemake):

@@ -13,20 +13,14 @@ import torch
 
 from focal_curvature import provenance
 from focal_curvature.data import tensors
+from focal_curvature.determinism import choose_device, deterministic
 from focal_curvature.files import exclusive
 from focal_curvature.registry import resolve
 from focal_curvature.runs import RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.sources import content_hash
 from focal_curvature.trained import TrainedRun
-from focal_curvature.training import (
-    NotStackableError,
-    StoppedError,
-    build_loss,
-    choose_device,
-    deterministic,
-    train,
-)
+from focal_curvature.training import NotStackableError, StoppedError, build_loss, train
 
 
 def main(snakemake):

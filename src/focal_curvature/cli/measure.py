@@ -53,7 +53,7 @@ def _network(name: str, arguments: dict[str, Any], weights: Path | None) -> nn.M
 
 
 def _state(file: Path) -> Any:
-    from focal_curvature.training.checkpoints import load_weights
+    from focal_curvature.weights import load_weights
 
     state: Any = load_weights(file)
     for key in ("state_dict", "model", "model_state_dict"):  # of checkpoints

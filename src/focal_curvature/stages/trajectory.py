@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from focal_curvature.data.tensors import Split
     from focal_curvature.stages.work import Work
-    from focal_curvature.trained import TrainedRun
-    from focal_curvature.training import Outcome
+    from focal_curvature.trained import Outcome, TrainedRun
 
 # A regulariser adds its own.
 TABLES = {

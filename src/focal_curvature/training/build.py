@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from focal_curvature.compilation import advised_not_to_compile, compiled
 from focal_curvature.data.tensors import Tensors
 from focal_curvature.kernels import safe_convolutions
 from focal_curvature.memory import advise, out_of_memory
@@ -98,39 +99,10 @@ def build_forward(
         )
     model = networks.model
     if settings.compile:
-        # Tells the compiler too, which `deterministic` does not.
-        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
-        # Not for dynamic shapes: an epoch has two sizes of batches at most, compiled for each.
-        model = torch.compile(model, dynamic=False, options={"cpp.simdlen": _vector_bits()})
+        model = compiled(model)
 
     def forward(images: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             return networks(images, model).to(images.dtype)
 
-    return _advise_not_to_compile(forward) if settings.compile else forward
-
-
-def _vector_bits() -> int:
-    """Return the width that the compiler is told, of the vectors that torch's own kernels use.
-
-    torch 2.11 keeps compiled code by its settings, which do not know ``ATEN_CPU_CAPABILITY``: it
-    takes AVX-512's for AVX2's, and results are wrong without a word. This setting it knows.
-    """
-    widths = {"AVX2": 256, "AVX512": 512}
-    return widths.get(torch.backends.cpu.get_cpu_capability(), 1)  # 1: none
-
-
-def _advise_not_to_compile(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    from torch._dynamo.exc import TorchDynamoException  # seconds, which others need not pay
-
-    def advised(images: Tensor) -> Tensor:
-        try:
-            return forward(images)
-        except TorchDynamoException as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ValueError(
-                f"training.compile: true is not possible here ({reason}): set it to false, or "
-                "give torch.compile what it asks for (a C++ compiler, on a GPU Triton as well)"
-            ) from error
-
-    return advised
+    return advised_not_to_compile(forward) if settings.compile else forward

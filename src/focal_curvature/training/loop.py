@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +20,21 @@ from focal_curvature.memory import advise
 from focal_curvature.runs import RunSpec
 from focal_curvature.seeds import derive_seed
 from focal_curvature.stack import Stack, stack
+from focal_curvature.trained import Outcome
 from focal_curvature.training.build import (
     build_forward,
     build_loss,
     build_model,
     build_regulariser,
 )
-from focal_curvature.training.checkpoints import load_checkpoint, save_weights
 from focal_curvature.training.evaluation import CHUNK, scores
 from focal_curvature.training.optimizer import Optimizer
 from focal_curvature.training.schedule import learning_rate
+from focal_curvature.weights import load_checkpoint, save_weights
 
 logger = logging.getLogger(__name__)
 
 LOG_SECONDS = 10  # between lines of progress
-
-
-@dataclass
-class Outcome:
-    """What a run came to.
-
-    Attributes
-    ----------
-    history : list of dict
-        A row per evaluated epoch.
-    reason : str or None
-        For a diverged run, of which a loss, a weight or a logit was no longer finite: where.
-    weights : dict
-        State of the model at the end, on the CPU; of a diverged run, as it was then.
-    logits : dict
-        Split -> float32 array (N, K); (0, K) for a diverged run, which has none to speak of.
-    parameters : int
-        Number of trainable parameters.
-    resumed_from : int
-        The epoch that a checkpoint had reached, else 0.
-    """
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    reason: str | None = None
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    logits: dict[str, np.ndarray] = field(default_factory=dict)
-    parameters: int = 0
-    resumed_from: int = 0
-
-    @property
-    def status(self) -> str:
-        """``completed`` or ``diverged``."""
-        return "diverged" if self.reason else "completed"
 
 
 class StoppedError(Exception):

@@ -15,10 +15,10 @@ from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.settings.training import Training
 from focal_curvature.stack import stack
 from focal_curvature.training import StoppedError, build, build_model, loop, train
-from focal_curvature.training.checkpoints import load_weights, save_weights
 from focal_curvature.training.evaluation import logits_of
 from focal_curvature.training.optimizer import Optimizer
 from focal_curvature.training.schedule import learning_rate
+from focal_curvature.weights import load_weights, save_weights
 
 SETTINGS = Training(epochs=4, batch_size=16, learning_rate=0.05, weight_decay=5e-4)
 

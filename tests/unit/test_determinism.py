@@ -8,7 +8,7 @@ import sys
 import torch
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.settings.training import Training
-from focal_curvature.training import deterministic
+from focal_curvature.determinism import deterministic
 from focal_curvature.training.build import build_forward
 from focal_curvature.stack import Stack
 
@@ -24,5 +24,5 @@ assert torch._inductor.config.deterministic, "the compiler was not told"
 
 
 def test_processes_are_deterministic_without_the_compiler_and_with_it():
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "src")}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     subprocess.run([sys.executable, "-c", SCRIPT], env=environment, check=True)

@@ -24,7 +24,7 @@ from focal_curvature.registry import label
 
 LIMIT = 3_000_000  # bytes
 # Of figures in pixels: the first with which the page is small enough.
-WIDTHS = (1000, 900, 800, 700, 600)
+WIDTHS = (1000, 900, 800, 700, 600, 560)
 # The page draws the same, larger.
 NOT_EMBEDDED = frozenset({"verdicts"})
 

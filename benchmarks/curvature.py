@@ -261,6 +261,8 @@ def enough_iterations(operator: Operator, truth: float, starts: int) -> dict[str
         )  # fmt: skip
         if worst[m] <= ERROR:
             break
+    else:
+        raise RuntimeError(f"{m} iterations of hessian-eigenthings are not within 1%: {worst}")
     return {"products": m, "largest relative error by iterations": worst}
 
 

@@ -96,6 +96,8 @@ class Count:
 
     def words(self, scale: float, unit: str) -> str:
         """Say it."""
+        if not self.means:
+            return "in no network"
         ends = (scale * end for end in (min(self.means), max(self.means)))
         low, high = (f"{end:+.0f}" if abs(end) >= 10 else f"{end:+.2g}" for end in ends)
         return (
@@ -138,6 +140,8 @@ def correlations(every: Networks) -> tuple[str, int, int]:
         means = done.groupby("objective")[["trace_cross_entropy", "ece"]].mean().dropna()
         if len(means) >= FEWEST_ARMS:
             found.append(float(correlation(*means.to_numpy().T, axis=0)))
+    if not found:
+        return "no network has enough objectives", 0, 0
     positive = sum(r > 0 for r in found)
     words = (
         "over a network's objectives, ρ of cross-entropy's trace and ECE is positive in "
@@ -164,6 +168,8 @@ def below_the_gap(every: Networks) -> Row:
     for arm in (PLAIN, FOCAL):
         rows = pd.concat([arm.of(runs) for runs in every.values()])
         rows = rows.dropna(subset=["ece", "generalisation_gap_accuracy"])
+        if rows.empty:
+            return "no run has both", said(0, 0, 0)
         shares.append(float((rows["ece"] <= rows["generalisation_gap_accuracy"]).mean()))
     plain, focal = shares
     words = (

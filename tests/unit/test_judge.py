@@ -8,7 +8,7 @@ import pytest
 from checkout import ROOT
 
 
-@pytest.mark.parametrize("experiment", ["letters", "cifar10_jpeg_cpu"])
+@pytest.mark.parametrize("experiment", ["letters", "cifar10_jpeg_cpu", "cifar10_jpeg_penalties"])
 def test_the_committed_verdicts_follow_from_the_committed_tables(tmp_path, experiment):
     kept = ROOT / "paper_figures" / experiment
     for name in ("runs.csv", "tables/controls.csv"):

@@ -56,6 +56,13 @@ def test_the_map_explains_a_gain_of_which_it_leaves_nothing(left, verdict):
     assert neighbours.proper_map(neighbours.networks({"mine": runs}))[1] == verdict
 
 
+def test_without_the_runs_for_it_nothing_is_said_of_a_finding():
+    runs = runs_of({})
+    for examine in neighbours.FINDINGS.values():
+        words, said = examine(neighbours.networks({"mine": runs[runs["gamma"] == 5]}))
+        assert words and "nan" not in words and said == "not tested"
+
+
 def test_runs_that_experiments_share_count_once():
     runs = runs_of({"ece": 0.1})
     more = pd.concat([runs, runs_of({"ece": 0.1}, model="mlp")])

@@ -42,19 +42,20 @@ def watch(log: Path) -> None:
     large is imported, this costs two milliseconds.
     """
     # What asks to stop between the fork and the handler waits for it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    held = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
     child = os.fork()
     if not child:
         # Not left behind where the parent alone is killed.
         prctl = getattr(ctypes.CDLL(None), "prctl", None)
         if prctl:
             prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
         return
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     # A terminal sends this to both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code < 0:
         number = signal.Signals(-code)

@@ -67,19 +67,26 @@ def test_a_stopped_job_stops_and_says_so(tmp_path):
     assert "asked to stop" in log.read_text(encoding="utf-8").splitlines()[-1]
 
 
-def test_a_job_that_is_stopped_while_it_starts_says_so_too(tmp_path):
-    before = """
+SIGNALLED = """
 fork = os.fork
-def stopped_at_once():
+def signalled():
     child = fork()
     if child:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.{name})
     return child
-os.fork = stopped_at_once
+os.fork = signalled
 """
-    status, log, _ = end(tmp_path, "time.sleep(60)", before)
+
+
+def test_a_job_that_is_stopped_while_it_starts_says_so_too(tmp_path):
+    status, log, _ = end(tmp_path, "time.sleep(60)", SIGNALLED.format(name="SIGTERM"))
     assert status == 128 + signal.SIGTERM
     assert "asked to stop" in log.splitlines()[-1]
+
+
+def test_an_interrupt_while_a_job_starts_leaves_its_watcher_alone(tmp_path):
+    status, log, screen = end(tmp_path, "pass", SIGNALLED.format(name="SIGINT"))
+    assert status == 0 and "begun" in log and not screen
 
 
 def test_the_screen_has_what_went_wrong_and_the_log_what_is_ours(tmp_path):

@@ -1,0 +1,35 @@
+"""The main process of a long run: it must not take more and more of a core."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+RULES = Path("workflow/rules/scheduling.smk").resolve()
+SNAKEFILE = """
+{include}
+
+rule all:
+    input: expand("{{i}}", i=range(30))
+
+rule one:
+    output: "{{i}}"
+    shell: "touch {{output}}"
+
+onsuccess:
+    import threading
+    print("timers", sum(isinstance(t, threading.Timer) for t in threading.enumerate()))
+"""
+
+
+def timers(folder, include):
+    folder.mkdir()
+    (folder / "Snakefile").write_text(SNAKEFILE.format(include=include))
+    command = [sys.executable, "-m", "snakemake", "--cores", "1"]
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return int(re.search(r"timers (\d+)", done.stdout)[1])
+
+
+def test_the_scheduler_has_one_timer_however_many_jobs_have_finished(tmp_path):
+    assert timers(tmp_path / "without", "") > 5  # else Snakemake has mended it: the file can go
+    assert timers(tmp_path / "with", f'include: "{RULES}"') <= 1

@@ -1,4 +1,4 @@
-"""Scores under distribution shift: means over seeds, by kind and severity."""
+"""Scores under distribution shift: means over seeds, by kind and severity, and changes from CE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ METRICS = {
     "ece_scaled": ("ECE, scaled (%)", 100),
     "confidence_gap_scaled": ("Confidence gap, scaled (%)", 100),
     "nll_refinement": ("Refinement (nats)", 1),
+    "ece_change": ("ECE, change from CE (points)", 100),
+    "nll_refinement_change": ("Refinement, change from CE (nats)", 1),
 }
+REFERENCE = "ce"
 KEYS = ["model", "objective", "shift", "severity"]
 
 
@@ -32,6 +35,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     DataFrame
         `KEYS` (``shift`` is "corruptions" for the mean over kinds, of which each run counts once),
         ``metric``, ``mean``, ``low`` and ``high`` (95% interval over seeds), ``n``.
+        ``<metric>_change`` is the difference to the run with cross-entropy of the same seed under
+        the same condition, where there is one.
     """
     table = tables["shift"]
     metrics = [column for column in table.columns[table.columns.get_loc("temperature") :]]
@@ -40,7 +45,12 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         metrics
     ].mean()
     every = pd.concat([table, average.assign(shift="corruptions")], ignore_index=True)
-    return by_cell(every.assign(status="completed"), metrics, KEYS)
+    cells = ["model", "seed", "shift", "severity"]
+    plain = every.loc[every["objective"] == REFERENCE, [*cells, *metrics]]
+    pairs = every[[*cells, "objective"]].merge(plain, on=cells, how="left")
+    changes = (every[metrics] - pairs[metrics]).where(every["objective"] != REFERENCE)
+    every = every.join(changes.add_suffix("_change")).assign(status="completed")
+    return by_cell(every, [*metrics, *changes.add_suffix("_change")], KEYS)
 
 
 def printed(table: pd.DataFrame) -> pd.DataFrame:
@@ -51,7 +61,8 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
         means = group.set_index("metric")
         row = {"Model": model, "Objective": objective, "Shift": shift, "Severity": severity or "-"}
         for metric, (heading, factor) in METRICS.items():
-            mean, high = means.loc[metric, ["mean", "high"]] * factor
-            row[heading] = plus_minus(mean, high)
+            if metric in means.index:
+                mean, high = means.loc[metric, ["mean", "high"]] * factor
+                row[heading] = plus_minus(mean, high)
         rows.append(row | {"n": int(group["n"].max())})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("-")

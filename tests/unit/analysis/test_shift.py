@@ -168,6 +168,22 @@ def test_the_table_averages_kinds_within_a_run_and_then_over_runs(work):
     assert list(printed["Severity"]) == ["-", 1, 2, 3, 4, 5]
 
 
+def test_changes_are_paired_with_cross_entropy_by_seed_and_condition(work):
+    rows = pd.DataFrame(shift.measure(work, shift.Shift())["shift"])
+    steps = {0: 0.1, 1: 0.3}  # by seed: rows in another order must find their own
+    focal = rows.sample(frac=1, random_state=0).assign(objective="focal-3")
+    focal["ece"] += focal["seed"].map(steps) * focal["severity"]
+    found = table.prepare({"shift": pd.concat([rows, focal], ignore_index=True)})
+    changes = found[found["metric"] == "ece_change"]
+    assert set(changes["objective"]) == {"focal-3"}
+    assert changes["mean"].to_numpy() == pytest.approx(0.2 * changes["severity"])
+    assert (changes["n"] == 2).all()
+    printed = table.printed(found)
+    assert set(printed.loc[printed["Objective"] == "ce", "ECE, change from CE (points)"]) == {"-"}
+    alone = table.prepare({"shift": focal})
+    assert not alone["metric"].str.endswith("_change").any()
+
+
 def test_essentials_are_the_scores_of_the_same_names():
     logits = RNG.normal(size=(500, 4)) * 3
     values = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

@@ -179,11 +179,16 @@ def _groups(
 
 
 def _ordered(rows: pd.DataFrame, together: str | None) -> pd.DataFrame:
-    """Put each test's verdict on all networks first; leave out networks that were not tested."""
+    """Put each test's verdict on all networks first; leave out what says nothing.
+
+    That is networks that were not tested, and all of them together where there is no verdict.
+    """
     tests = rows.groupby(["measure", "outcome", "gamma"], sort=False, dropna=False).ngroup()
     single = (rows["model"] != together) & (together is not None)
     order = np.lexsort((single, tests))
-    return rows.iloc[order][~(single & (rows["verdict"] == NOT_TESTED)).iloc[order]]
+    all_of_them = rows["model"] == together
+    empty = single & (rows["verdict"] == NOT_TESTED) | all_of_them & (rows["verdict"] == DESCRIBED)
+    return rows.iloc[order][~empty.iloc[order]]
 
 
 class _Scale:

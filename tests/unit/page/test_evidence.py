@@ -21,6 +21,15 @@ def test_all_networks_stand_first_and_untested_single_ones_do_not_stand():
     assert (group.words, group.plot) == ("1 mixed", ("gamma", "trace_objective"))
 
 
+def test_what_is_described_stands_for_each_network_and_not_for_all():
+    beside = {"gamma": 1, "verdict": "described"}
+    models = ("a", "b", "all models")
+    rows = [claim(m, "supported", 0.5) for m in models]
+    rows += [claim(m, "described", 0.5) | beside for m in models]
+    (group,) = evidence.of_experiment("mine", content(*rows))
+    assert [row.model for row in group.rows] == ["all models", "a", "b", "a", "b"]
+
+
 def test_a_ratio_is_drawn_by_its_logarithm():
     half, double = (
         claim(m, "supported", e) | {"unit": "ratio", "null": 1.0, "interval": [e / 2, e * 2]}

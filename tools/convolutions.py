@@ -1,9 +1,9 @@
 """Compare every convolution of every registered model with torch's native kernels.
 
 At the shapes that the experiments use, alone and, where seeds are stacked, stacked; forward and
-both backward passes. Cases run in processes of their own, so that a crash names one. Prints a
-Markdown table of this processor's own kernels and of those that it has with AVX2
-(docs/convolutions.md)::
+both backward passes. Cases run in processes of their own, so that a crash names one. Writes
+docs/convolutions.csv, of this processor's own kernels and of those that it has with AVX2, for the
+tables of docs/convolutions.md::
 
     python tools/convolutions.py
 """
@@ -14,11 +14,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +40,8 @@ IMAGES: dict[str, tuple[int, int] | None] = {
 # What has a machine with AVX-512 behave as one without.
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 BATCH = 4  # images of a comparison
+STEP = 32  # images of the training step that it is held against
+FILE = ROOT / "docs/convolutions.csv"
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,16 @@ def _of(config: Mapping[str, Any]) -> Iterator[Case]:
             yield Case(model, arguments, *shape, len(config["seeds"]))
 
 
-def compare(case: Case) -> list[dict[str, Any]]:
-    """Compare all convolutions of a gradient, of a small network's second derivatives too."""
+def compare(case: Case) -> dict[str, Any]:
+    """Compare all convolutions of a gradient, of a small network's second derivatives too.
+
+    Returns
+    -------
+    dict
+        ``comparisons``, a list of dict; ``second``, whether those of second derivatives are among
+        them; ``check_seconds`` that this took with one thread, and ``step_seconds`` of a gradient
+        on `STEP` images per network.
+    """
     import torch
     from torch.nn import functional as F
 
@@ -90,20 +102,32 @@ def compare(case: Case) -> list[dict[str, Any]]:
     arguments = json.loads(case.arguments)
     networks = [factory(10, case.channels, case.size, **arguments) for _ in range(case.runs)]
     networks = Stack(networks)
-    images = torch.randn(BATCH, case.runs, case.channels, case.size, case.size)
-    labels = torch.arange(BATCH).repeat(case.runs)
+    images = torch.randn(STEP, case.runs, case.channels, case.size, case.size)
+    labels = torch.arange(STEP)[:, None].expand(-1, case.runs) % 10
+    second = sum(p.numel() for p in networks.model.parameters()) < 1e6
+
+    def loss(size: int) -> torch.Tensor:
+        return F.cross_entropy(networks(images[:size]).flatten(0, 1), labels[:size].flatten())
+
+    start = time.perf_counter()
     comparisons = require_native_gradient(
-        networks.model,
-        lambda: F.cross_entropy(networks(images).flatten(0, 1), labels),
-        second=sum(p.numel() for p in networks.model.parameters()) < 1e6,
-        known=set(),
+        networks.model, lambda: loss(BATCH), second=second, known=set()
     )
-    return [asdict(comparison) for comparison in comparisons]
+    check = time.perf_counter() - start
+    steps = []
+    for _ in range(3):
+        start = time.perf_counter()
+        loss(STEP).backward()
+        steps.append(time.perf_counter() - start)
+    return {
+        **{"comparisons": [asdict(comparison) for comparison in comparisons], "second": second},
+        **{"check_seconds": check, "step_seconds": min(steps)},
+    }
 
 
 def in_a_process(
     several: Sequence[Case], environment: Mapping[str, str]
-) -> dict[Case, list[dict[str, Any]]]:
+) -> dict[Case, dict[str, Any]]:
     """Compare cases one after the other in another process.
 
     Raises
@@ -118,29 +142,30 @@ def in_a_process(
         text=True,
         encoding="utf-8",
     )
-    comparisons = list(map(json.loads, done.stdout.splitlines()))
+    found = list(map(json.loads, done.stdout.splitlines()))
     if done.returncode:
-        case = several[min(len(comparisons), len(several) - 1)]  # some crash as they end
+        case = several[min(len(found), len(several) - 1)]  # some crash as they end
         raise RuntimeError(f"{case}: exit status {done.returncode}\n{done.stderr}")
-    return dict(zip(several, comparisons, strict=True))
+    return dict(zip(several, found, strict=True))
 
 
-def table() -> Iterator[str]:
-    """Yield the lines of the table: the largest error of each kind of result, by case."""
+def table() -> Iterator[dict[str, Any]]:
+    """Yield a row per case and set of instructions: the largest error of each kind of result."""
     import torch
 
     own = torch.backends.cpu.get_cpu_capability()
-    kinds = ("output", "input", "weight", "bias")
-    yield "| model | instructions | convolutions | output | input's | weight's | bias's gradient |"
-    yield "|---|---|---|---|---|---|---|"
     for case in cases():
         for name, environment in ((own, {}), ("limited to AVX2", AVX2)):
-            comparisons = in_a_process([case], environment)[case]
+            found = in_a_process([case], environment)[case]
+            comparisons = found.pop("comparisons")
             errors = {
-                kind: [c["error"] for c in comparisons if c["result"] == kind] for kind in kinds
+                kind: max((c["error"] for c in comparisons if c["result"] == kind), default=None)
+                for kind in ("output", "input", "weight", "bias")
             }
-            worst = (f"{max(errors[kind]):.1f}" if errors[kind] else "" for kind in kinds)
-            yield f"| {case} | {name} | {len(errors['output'])} | {' | '.join(worst)} |"
+            convolutions = sum(c["result"] == "output" for c in comparisons)
+            print(f"{case}, {name}: {convolutions} convolutions", flush=True)
+            row = {"model": str(case), "instructions": name, "convolutions": convolutions}
+            yield row | errors | found
 
 
 if __name__ == "__main__":
@@ -148,5 +173,4 @@ if __name__ == "__main__":
         for fields in json.loads(sys.argv[1]):
             print(json.dumps(compare(Case(**fields))), flush=True)
     else:
-        for line in table():
-            print(line, flush=True)
+        pd.DataFrame(table()).to_csv(FILE, index=False, float_format="%.3g")

@@ -252,11 +252,41 @@ def costs() -> str:
     return table(["experiment", "runs", "hours of jobs", "GB of the largest job"], rows)
 
 
+def convolutions() -> str:
+    """Return the largest error of every model's convolutions, in epsilons, by instructions."""
+    found = pd.read_csv(ROOT / "docs/convolutions.csv")
+    kinds = ("output", "input", "weight", "bias")
+    head = ["model", "instructions", "convolutions", "output", "input's gradient", "weight's"]
+    return table(
+        [*head, "bias's"],
+        (
+            [row["model"], row["instructions"], str(row["convolutions"])]
+            + ["" if pd.isna(row[kind]) else f"{row[kind]:.1f}" for kind in kinds]
+            for row in found.to_dict("records")
+        ),
+    )
+
+
+def check() -> str:
+    """Return what it costs to compare a model's convolutions, beside a training step."""
+    found = pd.read_csv(ROOT / "docs/convolutions.csv")
+    own = found[found["instructions"] != "limited to AVX2"]
+    return table(
+        ["network", "second derivatives too", "check, s", "training step on 32 images, s"],
+        (
+            [row["model"], "yes" if row["second"] else "no"]
+            + [shown(row[name]) for name in ("check_seconds", "step_seconds")]
+            for row in own[own["convolutions"] > 0].to_dict("records")
+        ),
+    )
+
+
 def sections() -> dict[tuple[Path, str], str]:
     """Return each table by its file and its name there."""
     pages = {
         "docs/curvature.md": (smooth, peers, validation),
         "docs/scaling.md": (planning, growth),
+        "docs/convolutions.md": (check, convolutions),
         "config/README.md": (costs,),
     }
     return {

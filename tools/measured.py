@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from focal_curvature.plotting.common import objective_label
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # As benchmarks/planning.py and growth.py name their cases -> as docs/scaling.md does.
@@ -281,12 +283,43 @@ def check() -> str:
     )
 
 
+SEVERITIES = (0, 3, 5)
+SHIFT = """
+## Under distribution shift
+
+Change from cross-entropy under the same corruption, paired by seed, with its 95% interval: ECE in
+points, refinement in nats; means over five kinds of corruption of a severity, 0 being none. Described,
+not judged. All severities, kinds and scores: `paper_figures/<experiment>/tables/shift.csv`.
+
+"""
+
+
+def shift() -> str:
+    """Return what corruptions leave of each objective's change from cross-entropy."""
+    metrics = {"ece_change": ("ECE", 100, 1), "nll_refinement_change": ("refinement", 1, 3)}
+    rows = []
+    for file in sorted(ROOT.glob("paper_figures/*/tables/shift.csv")):
+        found = pd.read_csv(file)
+        found = found[found["metric"].isin(metrics) & found["shift"].isin(["none", "corruptions"])]
+        for (model, objective), part in found.groupby(["model", "objective"], sort=False):
+            cells = part.set_index(["metric", "severity"])
+            row = [file.parts[-3], model, objective_label(objective)]
+            for metric, (_, scale, digits) in metrics.items():
+                for severity in SEVERITIES:
+                    mean, low, high = scale * cells.loc[(metric, severity), ["mean", "low", "high"]]
+                    row.append(f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]")
+            rows.append(row)
+    head = [f"{name}, severity {s}" for name, *_ in metrics.values() for s in SEVERITIES]
+    return SHIFT + table(["experiment", "network", "objective", *head], rows) + "\n"
+
+
 def sections() -> dict[tuple[Path, str], str]:
     """Return each table by its file and its name there."""
     pages = {
         "docs/curvature.md": (smooth, peers, validation),
         "docs/scaling.md": (planning, growth),
         "docs/convolutions.md": (check, convolutions),
+        "docs/results.md": (shift,),
         "config/README.md": (costs,),
     }
     return {

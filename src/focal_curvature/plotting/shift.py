@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from focal_curvature.plotting.common import (
@@ -39,9 +40,16 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw a row of panels per metric, a column per model; a line per objective, 95% intervals."""
+    """Draw a row of panels per metric, a column per model; a line per objective, 95% intervals.
+
+    Focal loss in the colours of gamma, all else dashed.
+    """
     models, objectives = list(data["model"].unique()), list(data["objective"].unique())
-    palette = gamma_colours(objectives)
+    focal = [name for name in objectives if name == "ce" or name.startswith("focal-")]
+    others = [name for name in objectives if name not in focal]
+    palette = gamma_colours(focal) | dict(
+        zip(others, sns.color_palette("Greens_d", len(others)), strict=True)
+    )
     markers = dict(zip(objectives, MARKERS * len(objectives), strict=False))
     figure, axes = panels(list(SHOWN), models, 1.6, sharex=True, sharey="row")
     for row, (metric, (text, factor)) in zip(axes, SHOWN.items(), strict=True):
@@ -55,6 +63,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     mean,
                     yerr=[(mean - low).fillna(0), (high - mean).fillna(0)],
                     marker=markers[objective],
+                    ls="-" if objective in focal else "--",
                     ms=3,
                     lw=0.9,
                     elinewidth=0.6,

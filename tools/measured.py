@@ -289,7 +289,8 @@ SHIFT = """
 
 Change from cross-entropy under the same corruption, paired by seed, with its 95% interval: ECE in
 points, refinement in nats; means over five kinds of corruption of a severity, 0 being none.
-Described, not judged. All severities, kinds and scores: `paper_figures/<experiment>/tables/shift.csv`.
+Described, not judged. All severities, kinds and scores are in
+`paper_figures/<experiment>/tables/shift.csv`.
 
 """
 

@@ -179,16 +179,17 @@ def _groups(
 
 
 def _ordered(rows: pd.DataFrame, together: str | None) -> pd.DataFrame:
-    """Put each test's verdict on all networks first; leave out what says nothing.
+    """Put each test's verdict on all networks first; leave out what says little.
 
-    That is networks that were not tested, and all of them together where there is no verdict.
+    That is networks that were not tested, what is reported beside what decides, and all networks
+    together where nothing decides.
     """
+    described = rows["verdict"] == DESCRIBED
+    rows = rows[~described | (described.all() & (rows["model"] != together))]
     tests = rows.groupby(["measure", "outcome", "gamma"], sort=False, dropna=False).ngroup()
     single = (rows["model"] != together) & (together is not None)
     order = np.lexsort((single, tests))
-    all_of_them = rows["model"] == together
-    empty = single & (rows["verdict"] == NOT_TESTED) | all_of_them & (rows["verdict"] == DESCRIBED)
-    return rows.iloc[order][~empty.iloc[order]]
+    return rows.iloc[order][~(single & (rows["verdict"] == NOT_TESTED)).iloc[order]]
 
 
 class _Scale:

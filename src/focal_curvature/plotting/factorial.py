@@ -57,6 +57,7 @@ def draw(data: pd.DataFrame) -> Figure:
     """
     rows = list(data[["model", "penalty"]].drop_duplicates().itertuples(index=False))
     columns = [(outcome, loss) for outcome in OUTCOMES if outcome in data for loss in LOSS_LABELS]
+    several = data["penalty"].nunique() > 1
     gammas = sorted(data["gamma"].unique())
     palette = gamma_colours(gammas)
     markers = dict(zip(gammas, MARKERS * len(gammas), strict=False))
@@ -91,7 +92,8 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.grid(axis="y")
             if loss == columns[0][1]:
                 ax.set_ylabel(text)
-        line[0].set_ylabel(f"{label(model)}\n{label(penalty)}\n{line[0].get_ylabel()}")
+        where = [label(model), *([label(penalty)] if several else [])]
+        line[0].set_ylabel("\n".join([*where, line[0].get_ylabel().replace(" (", "\n(")]))
     for ax, (_, loss) in zip(axes[0], columns, strict=True):
         ax.set_title(f"Hessian of\n{LOSS_LABELS[loss]}")
     figure.supxlabel("trace of the Hessian (nats)", fontsize=8)
@@ -99,5 +101,8 @@ def draw(data: pd.DataFrame) -> Figure:
         Line2D([], [], color=palette[g], marker=markers[g], ms=4, lw=0.8, label=f"γ = {g:g}")
         for g in gammas
     ]
+    if not several:
+        (penalty,) = data["penalty"].unique()
+        marks.append(Line2D([], [], ls="", label=f"lines: penalty ({label(penalty)})"))
     legend_above(figure, marks, [mark.get_label() for mark in marks])
     return figure

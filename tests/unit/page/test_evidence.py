@@ -21,13 +21,14 @@ def test_all_networks_stand_first_and_untested_single_ones_do_not_stand():
     assert (group.words, group.plot) == ("1 mixed", ("gamma", "trace_objective"))
 
 
-def test_what_is_described_stands_for_each_network_and_not_for_all():
-    beside = {"gamma": 1, "verdict": "described"}
+def test_what_is_described_stands_where_nothing_decides():
     models = ("a", "b", "all models")
-    rows = [claim(m, "supported", 0.5) for m in models]
-    rows += [claim(m, "described", 0.5) | beside for m in models]
-    (group,) = evidence.of_experiment("mine", content(*rows))
-    assert [row.model for row in group.rows] == ["all models", "a", "b", "a", "b"]
+    decided = [claim(m, "supported", 0.5) for m in models]
+    beside = [claim(m, "described", 0.5) | {"gamma": 1} for m in models]
+    (group,) = evidence.of_experiment("mine", content(*decided, *beside))
+    assert [row.verdict for row in group.rows] == ["supported"] * 3
+    (group,) = evidence.of_experiment("mine", content(*beside))
+    assert [row.model for row in group.rows] == ["a", "b"]
 
 
 def test_a_ratio_is_drawn_by_its_logarithm():

@@ -155,18 +155,18 @@ def test_a_cell_counts_the_verdicts_that_its_evidence_has(committed):
 def test_every_estimate_stands_in_its_group(committed):
     n = 0
     for experiment, rows in CLAIMS.items():
+        decided = {(r["claim"], r["hessian_of"]) for r in rows if r["verdict"] != DESCRIBED}
         for row in rows:
-            if row["estimate"] is None:
+            asked = row["claim"], row["hessian_of"]
+            if row["estimate"] is None or (row["verdict"] == DESCRIBED and asked in decided):
                 continue
-            group = committed.rows[
-                page.evidence.anchor(experiment, row["claim"], row["hessian_of"])
-            ]
+            group = committed.rows[page.evidence.anchor(experiment, *asked)]
             found = [cells for cells in group if row["effect"] in cells]
             verdict = row["verdict"] + (", fragile" if row["fragile"] else "")
             assert any(f"{VERDICTS[row['verdict']]}" in c[-1] and verdict in c[-1] for c in found)
             assert any(c[5:7] == [str(row["seeds"]), str(row["runs"])] for c in found)
             n += 1
-    assert n > 500
+    assert n > 400
 
 
 def test_every_run_is_in_it_with_the_numbers_of_its_file(text):
@@ -232,8 +232,12 @@ def test_what_comes_from_files_is_escaped(tmp_path):
 
 def test_a_verdict_has_a_symbol_and_its_word(tmp_path):
     judged = [claim(f"net {v}", v, 0.5) for v in VERDICTS] + [claim("all models", "mixed")]
+    for one in judged:
+        if one["verdict"] == DESCRIBED:
+            one["claim"] = "c0"  # nothing decides there
     found = made(write(tmp_path / "mine", summary("cnn", {("ce", 0.0): 0.1}), judged))
-    rows = {cells[1]: cells for cells in found.rows["mine--c1--objective"][1:]}
+    groups = (found.rows[f"mine--{key}--objective"][1:] for key in ("c0", "c1"))
+    rows = {cells[1]: cells for group in groups for cells in group}
     for verdict, symbol in VERDICTS.items():
         if verdict != "not tested":  # of single networks it says nothing
             assert rows[f"net {verdict}"][-1] == f"{symbol}!{verdict}, fragileso it is"

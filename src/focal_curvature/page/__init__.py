@@ -7,8 +7,10 @@ but the captions and the configurations. What an experiment does not have yet, t
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +174,10 @@ def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None
     commands = {e.name: e.run_command for e in experiments}
     packed = columns.pack(runs) | {"commands": commands} if runs else None
     template = _environment().get_template("page.html")
-    for width in WIDTHS:
-        text = template.render(
+
+    @cache
+    def with_figures_of(width: int) -> str:
+        return template.render(
             experiments=experiments,
             judged={experiment.name: experiment for experiment in judged},
             bullets=[]
@@ -187,14 +191,17 @@ def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None
             packed=columns.compress(packed) if packed else "",
             n_runs=sum(len(table) for table in runs.values()),
             results={e.name: _results(e.summary) for e in experiments if e.summary is not None},
-            embed=lambda file, width=width: images.embed(file, width),
+            embed=lambda file: images.embed(file, width),
             image_width=width,
         )
-        if len(text.encode()) <= LIMIT:
-            return text
-    raise ValueError(
-        f"the page has {len(text.encode())} bytes, with figures of {width} pixels; limit: {LIMIT}"
-    )
+
+    fits = bisect_left(WIDTHS, True, key=lambda w: len(with_figures_of(w).encode()) <= LIMIT)
+    if fits == len(WIDTHS):
+        size = len(with_figures_of(WIDTHS[-1]).encode())
+        raise ValueError(
+            f"the page has {size} bytes, with figures of {WIDTHS[-1]} pixels; limit: {LIMIT}"
+        )
+    return with_figures_of(WIDTHS[fits])
 
 
 def _environment() -> jinja2.Environment:

@@ -1,10 +1,13 @@
 """What others found, and focal loss beside a penalty, are counted and measured by seed."""
 
-import best_penalty
-import neighbours
+import best_penalty as best_penalty_tool
+import neighbours as neighbours_tool
 import numpy as np
 import pandas as pd
 import pytest
+
+from focal_curvature.analysis import best_penalty, neighbours
+from focal_curvature.analysis.arms import FOCAL, PLAIN, networks
 
 
 def runs_of(changes, dataset="digits", model="cnn", seeds=5):
@@ -28,9 +31,9 @@ def runs_of(changes, dataset="digits", model="cnn", seeds=5):
 
 
 def test_what_is_committed_is_what_the_runs_say():
-    committed = pd.read_csv(neighbours.FILE, keep_default_na=False, dtype=str)
+    committed = pd.read_csv(neighbours_tool.FILE, keep_default_na=False, dtype=str)
     pd.testing.assert_frame_equal(
-        committed, neighbours.examine(neighbours.committed_runs()).astype(str)
+        committed, neighbours.examine(neighbours_tool.committed_runs()).astype(str)
     )
 
 
@@ -39,34 +42,34 @@ def test_what_is_committed_is_what_the_runs_say():
     [({"nll_refinement": 0.1}, "agrees"), ({"nll_refinement": -0.1}, "contradicts")],
 )
 def test_a_finding_agrees_by_more_than_half_of_the_networks(changes, verdict):
-    words, said = neighbours.two_parts(neighbours.networks({"mine": runs_of(changes)}))
+    words, said = neighbours.two_parts(networks({"mine": runs_of(changes)}))
     assert said == verdict
     assert ("higher in 1" if changes["nll_refinement"] > 0 else "lower in 1") in words
 
 
 def test_networks_that_disagree_are_divided_and_none_is_not_tested():
     both = {"a": runs_of({"ece_scaled": 0.1}), "b": runs_of({"ece_scaled": -0.1}, model="mlp")}
-    assert neighbours.after_scaling(neighbours.networks(both))[1] == "divided"
+    assert neighbours.after_scaling(networks(both))[1] == "divided"
     assert neighbours.said(0, 0, 0) == "not tested"
 
 
 @pytest.mark.parametrize(("left", "verdict"), [(0.0, "agrees"), (-0.05, "contradicts")])
 def test_the_map_explains_a_gain_of_which_it_leaves_nothing(left, verdict):
     runs = runs_of({"ece": -0.05, "ece_psi": left})
-    assert neighbours.proper_map(neighbours.networks({"mine": runs}))[1] == verdict
+    assert neighbours.proper_map(networks({"mine": runs}))[1] == verdict
 
 
 def test_without_the_runs_for_it_nothing_is_said_of_a_finding():
     runs = runs_of({})
     for examine in neighbours.FINDINGS.values():
-        words, said = examine(neighbours.networks({"mine": runs[runs["gamma"] == 5]}))
+        words, said = examine(networks({"mine": runs[runs["gamma"] == 5]}))
         assert words and "nan" not in words and said == "not tested"
 
 
 def test_runs_that_experiments_share_count_once():
     runs = runs_of({"ece": 0.1})
     more = pd.concat([runs, runs_of({"ece": 0.1}, model="mlp")])
-    found = neighbours.networks({"small": runs, "large": more})
+    found = networks({"small": runs, "large": more})
     assert {name: len(rows) for name, rows in found.items()} == {
         ("large", "cnn"): 15,
         ("large", "mlp"): 15,
@@ -76,7 +79,7 @@ def test_runs_that_experiments_share_count_once():
 def test_a_diverged_run_is_not_compared():
     runs = runs_of({"ece": 0.1}).astype({"status": object})
     runs.loc[runs["seed"] == 0, ["status", "ece"]] = ["diverged", np.nan]
-    mean = neighbours.paired(runs, "ece", neighbours.FOCAL, neighbours.PLAIN, "ece")
+    mean = neighbours.paired(runs, "ece", FOCAL, PLAIN, "ece")
     assert mean.estimate == pytest.approx(0.1 * (1 + 0.01 * 3 * 2.5))
 
 
@@ -110,6 +113,6 @@ def test_two_strengths_are_too_few():
 
 
 def test_the_committed_comparison_is_what_the_runs_say():
-    committed = pd.read_csv(best_penalty.FILE, keep_default_na=False, dtype=str)
-    made = best_penalty.examine(neighbours.committed_runs()).astype(str)
+    committed = pd.read_csv(best_penalty_tool.FILE, keep_default_na=False, dtype=str)
+    made = best_penalty.examine(neighbours_tool.committed_runs()).astype(str)
     pd.testing.assert_frame_equal(committed, made)

@@ -59,7 +59,6 @@ readme: install
 	PYTHONPATH=src $(VENV)/bin/python tools/neighbours.py
 	PYTHONPATH=src $(VENV)/bin/python tools/best_penalty.py
 	PYTHONPATH=src $(VENV)/bin/python tools/readme.py
-	PYTHONPATH=src $(VENV)/bin/python tools/keys.py
 
 # The report, paper/report.pdf, whose numbers and figures are read from the committed ones, and the
 # figures over all experiments, paper/figures/.

@@ -1,16 +1,15 @@
-"""Write the table of keys into config/README.md, from what stands beside each setting."""
+"""The table of keys in config/README.md, from what stands beside each setting."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
+
+import measured
 
 from focal_curvature.config import schema
 
-FILE = Path(__file__).resolve().parents[1] / "config/README.md"
-BEGIN, END = "<!-- made by `make readme` -->\n", "<!-- end of what `make readme` makes -->\n"
 TYPES = {
     "integer": "whole number",
     "number": "number",
@@ -64,16 +63,4 @@ def _allowed(rule: Mapping[str, Any]) -> str:
 
 def table() -> str:
     """Return the table in Markdown."""
-    lines = ["| key | default | allowed | how to choose it |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows(schema())]
-    return "\n".join(lines) + "\n"
-
-
-def update(text: str) -> str:
-    """Return the text of config/README.md with its table made anew."""
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
-
-
-if __name__ == "__main__":
-    FILE.write_text(update(FILE.read_text(encoding="utf-8")), encoding="utf-8")
+    return measured.table(["key", "default", "allowed", "how to choose it"], rows(schema()))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import best_penalty
+import keys
 import measured
 import neighbours
 import pandas as pd
@@ -225,6 +226,7 @@ def sections() -> dict[tuple[Path, str], str]:
         (ROOT / "docs/results.md", "neighbours"): neighbours.render(
             pd.read_csv(neighbours.FILE, keep_default_na=False, dtype=str)
         ),
+        (ROOT / "config/README.md", ""): keys.table(),
     } | measured.sections()
 
 

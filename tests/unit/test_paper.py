@@ -75,7 +75,7 @@ def test_the_pooled_numbers_are_those_of_the_table():
     pooled = pd.read_csv(ROOT / "docs/pooled.csv").query("verdict != 'not tested'")
     for row in pooled.dropna(subset="estimate").itertuples():
         for value in (row.estimate, row.low, row.high):
-            shown = f"{value:.2f}" if abs(value) < 0.995 else f"{value:.1f}"
+            shown = f"{value:z.2f}" if abs(value) < 0.995 else f"{value:z.1f}"
             assert shown.replace("-", "\N{MINUS SIGN}") in read, (row.says, value)
     for verdict, times in pooled["verdict"].value_counts().items():
         assert read.count(verdict) == times

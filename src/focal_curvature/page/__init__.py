@@ -27,8 +27,8 @@ from focal_curvature.registry import label
 LIMIT = 3_000_000  # bytes
 # Of figures in pixels: the first with which the page is small enough.
 WIDTHS = (1000, 900, 800, 700, 600, 560)
-# The page draws the same, larger.
-NOT_EMBEDDED = frozenset({"verdicts"})
+# The page draws the same, larger, from the runs.
+NOT_EMBEDDED = frozenset({"verdicts", "trace_ece", "ece_curvature"})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ POOLED = "pooled"
 # Family of claims -> the figures that show what its verdicts are about.
 FIGURES = {
     "C1": ("relative_curvature", "top_eigenvalue", "trace"),
-    "C2": ("trace_ece", "ece_curvature", "ece", "factorial", "refinement", "strength"),
+    "C2": ("ece", "factorial", "refinement", "strength"),
     "C3": ("strength", "arms", "refinement"),
     "C4": ("factorial", "mediation", "interventions", "adaptive_sharpness", "trajectory"),
 }

@@ -30,6 +30,7 @@ FORMATS = ("csv", "md", "tex")
 FOLDERS = {"tables": "tables", "figures": "plotting"}
 WHERE = {
     "regularised": lambda runs: any(run.objective.regulariser for run in runs),
+    "followed": lambda runs: any(run.training.evaluate_every < run.training.epochs for run in runs),
     "not focal alone": lambda runs: any(not run.objective.is_focal for run in runs),
 }
 

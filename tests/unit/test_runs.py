@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from focal_curvature.products import wanted
 from focal_curvature.runs import CROSS_ENTROPY, RunSpec, expand, number_text, variants
 from focal_curvature.seeds import derive_seed
 
@@ -154,3 +155,12 @@ def test_seeds_depend_on_every_part():
     seeds = {derive_seed(*parts) for parts in [("a", 1), ("a", 2), ("b", 1), ("a", "1")]}
     assert len(seeds) == 4
     assert derive_seed("a", 1) == derive_seed("a", 1) < 2**63
+
+
+@pytest.mark.parametrize(("every", "there"), [(1, True), (9, True), (12, False)])
+def test_training_curves_are_of_runs_that_were_evaluated_along_the_way(config, every, there):
+    config["training"] |= {"epochs": 10, "evaluate_every": every}
+    config["models"]["wide"]["training"]["epochs"] = 10
+    figures = wanted("figures", {"runs", "histories"}, expand(config))
+    assert ("training" in {figure.name for figure in figures}) == there
+    assert "strength" not in {figure.name for figure in figures}  # of regularised runs

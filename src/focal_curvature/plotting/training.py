@@ -18,7 +18,7 @@ from focal_curvature.plotting.common import (
 )
 from focal_curvature.registry import label
 
-PRODUCT = {"needs": ("histories", "runs"), "order": 45}
+PRODUCT = {"needs": ("histories", "runs"), "order": 45, "where": "followed"}
 # Column -> label of its row of panels, and the factor to its unit.
 SHOWN = {
     "train_accuracy": ("training\naccuracy (%)", 100),
@@ -31,6 +31,8 @@ SHOWN = {
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per model, gamma, quantity and epoch that all its completed seeds have.
 
+    Without rows of a model and gamma that were evaluated once.
+
     Returns
     -------
     DataFrame
@@ -39,6 +41,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     runs = focal_runs(tables["runs"])[["model", "objective", "seed", "gamma"]]
     epochs = tables["histories"].merge(runs, on=["model", "objective", "seed"])
+    epochs = epochs[epochs.groupby(["model", "gamma"])["epoch"].transform("nunique") > 1]
     rows = []
     for (model, gamma, epoch), group in epochs.groupby(["model", "gamma", "epoch"], sort=False):
         for quantity in SHOWN:

@@ -390,6 +390,8 @@ def test_training_curves_are_means_over_the_seeds_of_focal_loss(tables):
     one = curves.query("model == 'cnn' and gamma == 2 and quantity == 'validation_nll'")
     assert one["epoch"].tolist() == [5, 10, 15]
     assert (one["mean"] == 0.5).all() and (one["seeds"] == 2).all()
+    tables["histories"] = tables["histories"].query("epoch == 15")
+    assert plotting.load("training").prepare(tables).empty  # one evaluation is no curve
 
 
 def test_the_factorial_has_runs_without_a_penalty_beside_each_penalty(runs):

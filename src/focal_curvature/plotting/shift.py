@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import pandas as pd
@@ -45,7 +46,7 @@ def draw(data: pd.DataFrame) -> Figure:
     Focal loss in the colours of gamma, all else dashed.
     """
     models, objectives = list(data["model"].unique()), list(data["objective"].unique())
-    focal = [name for name in objectives if name == "ce" or name.startswith("focal-")]
+    focal = [name for name in objectives if re.fullmatch(r"ce|focal-[\d.]+", name)]
     others = [name for name in objectives if name not in focal]
     palette = gamma_colours(focal) | dict(
         zip(others, sns.color_palette("Greens_d", len(others)), strict=True)

@@ -365,7 +365,16 @@ def locked(bench):
 
 
 def limit(megabytes):
-    """Limit this process's memory to what it has and so much more."""
+    """Limit this process's memory to what it has and so much more.
+
+    Its stack grows before: under a limit it may not, and then what frees a deep graph crashes.
+    """
+    nested, usual = [], sys.getrecursionlimit()
+    for _ in range(5000):
+        nested = [nested]
+    sys.setrecursionlimit(6000)
+    repr(nested)
+    sys.setrecursionlimit(usual)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + megabytes * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

@@ -7,10 +7,8 @@ but the captions and the configurations. What an experiment does not have yet, t
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from focal_curvature.registry import label
 LIMIT = 3_000_000  # bytes
 # Of figures in pixels: the first with which the page is small enough.
 WIDTHS = (1000, 900, 800, 700, 600, 560)
+LEAST_BYTES = 21  # of a figure, for each pixel of its width: what is surely too wide is not tried
 # The page draws the same, larger, from the runs.
 NOT_EMBEDDED = frozenset({"verdicts", "trace_ece", "ece_curvature"})
 
@@ -175,8 +174,7 @@ def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None
     packed = columns.pack(runs) | {"commands": commands} if runs else None
     template = _environment().get_template("page.html")
 
-    @cache
-    def with_figures_of(width: int) -> str:
+    def rendered(width: int) -> str:
         return template.render(
             experiments=experiments,
             judged={experiment.name: experiment for experiment in judged},
@@ -191,17 +189,21 @@ def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None
             packed=columns.compress(packed) if packed else "",
             n_runs=sum(len(table) for table in runs.values()),
             results={e.name: _results(e.summary) for e in experiments if e.summary is not None},
-            embed=lambda file: images.embed(file, width),
+            embed=lambda file: images.embed(file, width) if width else images.NONE,
             image_width=width,
         )
 
-    fits = bisect_left(WIDTHS, True, key=lambda w: len(with_figures_of(w).encode()) <= LIMIT)
-    if fits == len(WIDTHS):
-        size = len(with_figures_of(WIDTHS[-1]).encode())
-        raise ValueError(
-            f"the page has {size} bytes, with figures of {WIDTHS[-1]} pixels; limit: {LIMIT}"
-        )
-    return with_figures_of(WIDTHS[fits])
+    room = LIMIT - len(rendered(0).encode())
+    each = LEAST_BYTES * sum(len(experiment.figures) for experiment in experiments)
+    for width in WIDTHS:
+        if width > WIDTHS[-1] and each * width > room:
+            continue
+        text = rendered(width)
+        if len(text.encode()) <= LIMIT:
+            return text
+    raise ValueError(
+        f"the page has {len(text.encode())} bytes, with figures of {width} pixels; limit: {LIMIT}"
+    )
 
 
 def _environment() -> jinja2.Environment:

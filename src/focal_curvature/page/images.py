@@ -20,6 +20,9 @@ class Embedded(NamedTuple):
     height: int
 
 
+NONE = Embedded("", 0, 0)
+
+
 def embed(file: Path, width: int) -> Embedded:
     """Read an image, scale it down to a width, and return it for use in HTML.
 

@@ -1,11 +1,27 @@
 """Every committed verdict can be recomputed from what is committed beside it."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import judge
 import pandas as pd
 import pytest
 from checkout import ROOT
+
+from focal_curvature.provenance import PORTABLE_KERNELS
+
+# Runs a script for an experiment that there is not, then says what numpy was loaded with.
+SCRIPT = """
+import contextlib, os, runpy, sys
+sys.path.insert(0, "tools")
+sys.argv = [sys.argv[1], "none"]
+with contextlib.suppress(KeyError):
+    runpy.run_path(sys.argv[0], run_name="__main__")
+from numpy._core._multiarray_umath import __cpu_features__
+print(any(__cpu_features__.get(name) for name in os.environ["NPY_DISABLE_CPU_FEATURES"].split()))
+"""
 
 
 @pytest.mark.parametrize("experiment", ["letters", "cifar10_jpeg_cpu", "cifar10_jpeg_penalties"])
@@ -23,3 +39,17 @@ def test_the_committed_verdicts_follow_from_the_committed_tables(tmp_path, exper
     )
     assert (committed["verdict"] != "not tested").any()
     pd.testing.assert_frame_equal(made, committed, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("script", ["judge", "prepare"])
+def test_what_a_script_makes_is_made_with_the_workflows_kernels(script):
+    clean = {name: value for name, value in os.environ.items() if name not in PORTABLE_KERNELS}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, f"tools/{script}.py"],
+        cwd=ROOT,
+        env=clean | {"PYTHONPATH": "src"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["False"]

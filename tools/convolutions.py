@@ -40,7 +40,7 @@ IMAGES: dict[str, tuple[int, int] | None] = {
 # What has a machine with AVX-512 behave as one without.
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 BATCH = 4  # images of a comparison
-STEP = 32  # images of the training step that it is held against
+STEP = 32  # images of the gradient whose time its own is held against
 FILE = ROOT / "docs/convolutions.csv"
 
 

@@ -270,11 +270,11 @@ def convolutions() -> str:
 
 
 def check() -> str:
-    """Return what it costs to compare a model's convolutions, beside a training step."""
+    """Return what it costs to compare a model's convolutions, beside a gradient of a batch."""
     found = pd.read_csv(ROOT / "docs/convolutions.csv")
     own = found[found["instructions"] != "limited to AVX2"]
     return table(
-        ["network", "second derivatives too", "check, s", "training step on 32 images, s"],
+        ["network", "second derivatives too", "check, s", "gradient on 32 images, s"],
         (
             [row["model"], "yes" if row["second"] else "no"]
             + [shown(row[name]) for name in ("check_seconds", "step_seconds")]

@@ -6,7 +6,18 @@ import sys
 from pathlib import Path
 
 RULES = Path("workflow/rules/scheduling.smk").resolve()
+# Tells the most timers that there were at a time: a chain is seen however slow the jobs are.
 SNAKEFILE = """
+import threading
+most, start = [0], threading.Timer.start
+
+def counted(timer):
+    start(timer)
+    alive = sum(isinstance(thread, threading.Timer) for thread in threading.enumerate())
+    most[0] = max(most[0], alive)
+
+threading.Timer.start = counted
+
 {include}
 
 rule all:
@@ -17,8 +28,7 @@ rule one:
     shell: "touch {{output}}"
 
 onsuccess:
-    import threading
-    print("timers", sum(isinstance(t, threading.Timer) for t in threading.enumerate()))
+    print("timers", most[0])
 """
 
 
@@ -32,4 +42,5 @@ def timers(folder, include):
 
 def test_the_scheduler_has_one_timer_however_many_jobs_have_finished(tmp_path):
     assert timers(tmp_path / "without", "") > 5  # else Snakemake has mended it: the file can go
-    assert timers(tmp_path / "with", f'include: "{RULES}"') <= 1
+    # One may still be ending as the next one starts.
+    assert timers(tmp_path / "with", f'include: "{RULES}"') <= 2

@@ -233,14 +233,14 @@ def growth() -> str:
         for case in dict.fromkeys(row["case"] for row in part["rows"]):
             ends = [row for row in part["rows"] if row["case"] == case]
             ends = [ends[0], ends[-1]] if len(ends) > 1 else ends
-            exponent = part["exponents"].get(case, {}).get("cpu_seconds")
+            exponent = part["exponents"].get(case, {}).get("seconds")
             rows.append([
                 case,
-                *(", ".join(f"{row[key]:,}" for row in ends) for key in ("size", "cpu_seconds")),
+                *(", ".join(f"{row[key]:,}" for row in ends) for key in ("size", "seconds")),
                 "" if exponent is None else f"{exponent:.1f}",
                 ", ".join(f"{row['peak_megabytes']:,}" for row in ends),
             ])  # fmt: skip
-    return table(["what, by what", "size", "processor seconds", "exponent", "MB"], rows)
+    return table(["what, by what", "size", "seconds", "exponent", "MB"], rows)
 
 
 def costs() -> str:

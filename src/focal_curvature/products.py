@@ -7,6 +7,7 @@ one: ``needs`` names the tables that it is made from, and beside that it may sta
 - ``where``: which experiments have it, a key of `WHERE`; without it, all that have what it needs;
 - ``order``: its place among its kind;
 - ``category``: its place in the report, if not beside all others of its kind;
+- ``parallel``: whether ``prepare`` takes ``processes`` as well, so many as its job has threads;
 - of a table, ``settings`` (what ``prepare`` takes beside the tables: ``rules``, by which claims are
   judged, or keys of the configuration), ``formats`` (else those of `FORMATS`) and ``json`` (a file
   of what ``to_json(table, **settings)`` returns).
@@ -49,6 +50,7 @@ class Product:
     formats: tuple[str, ...] = FORMATS
     category: str | None = None
     json: str | None = None
+    parallel: bool = False
 
     @property
     def write(self) -> str:

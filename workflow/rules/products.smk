@@ -23,6 +23,7 @@ for product in TABLES + FIGURES:
             "paper"
         conda:
             "../../environment.yml"
+        threads: (workflow.resource_settings.cores or 1) if product.parallel else 1
         resources:
             # Of seconds. A group asks for all of its jobs' minutes, one after the other.
             runtime=lambda wildcards, attempt: 2 * attempt,

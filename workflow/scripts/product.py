@@ -12,7 +12,8 @@ def main(snakemake):
     params = snakemake.params
     files = {name: [Path(file) for file in snakemake.input[name]] for name in params.tables}
     needed = tables.read(files, Path(snakemake.input.provenance))
-    product = resolve(params.product)(needed, **params.settings)
+    shared = {"processes": snakemake.threads} if snakemake.threads > 1 else {}
+    product = resolve(params.product)(needed, **params.settings, **shared)
     resolve(params.write)(params.product, product, [*map(Path, snakemake.output)], params.settings)
 
 

@@ -5,11 +5,14 @@ Sentences are made from verdicts alone, and so are no stronger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 
@@ -150,13 +153,16 @@ def evaluate(
     picks : mapping, optional
         Model -> numbers in [0, 1), the seeds' positions as fractions, to draw with replacement.
     """
-    evidences: list[Evidence | str | None] = []
-    for test in tests:
+    evidences: list[Evidence | str | None] = [None] * len(tests)
+    # Model after model, so that what is kept of one's data serves all questions to it.
+    for i, test in sorted(enumerate(tests), key=lambda each: each[1].model):
+        if test.refusal:
+            continue
         drawn = None
-        if picks is not None and test.data is not None:
+        if picks is not None:
             drawn = picks[test.model](test.data.seeds)
         generator = np.random.default_rng(seed)
-        evidences.append(None if test.refusal else test.evidence(drawn, generator))
+        evidences[i] = test.evidence(drawn, generator)
     p = np.array([e.p if isinstance(e, Evidence) else np.nan for e in evidences])
     adjusted = np.full(len(p), np.nan)
     claims = np.array([test.question.name for test in tests])
@@ -196,28 +202,33 @@ def evaluate(
 
 def _combine(judgements: Judgements, rules: Mapping[str, Any], models: Sequence[str]) -> None:
     known = kinds(rules)
-    for name, claim in rules["claims"].items():
-        combine = known[claim["test"]].combine
-        for question in questions(name, rules) if combine else ():
+    combined = [name for name, c in rules["claims"].items() if known[c["test"]].combine]
+    # By what a claim is looked up with, since a search of all for each would be quadratic.
+    decided = defaultdict(list)
+    for (key, model), judgement in judgements.items() if combined else ():
+        claim, measure, hessian_of, outcome, gamma, role = key
+        if role == DECIDES:
+            decided[claim, model, measure, hessian_of].append((outcome, gamma, judgement.verdict))
+    for name in combined:
+        claim = rules["claims"][name]
+        for question in questions(name, rules):
+            about = question.measure, question.hessian_of
             for model in models:
                 verdicts = {
-                    role: _verdict_of(judgements, other, question, model)
+                    role: _verdict_on(question, decided[other, model, *about])
                     for role, other in claim["of"].items()
                 }
-                judgements[_key(question), model] = Judgement(*combine(verdicts))
+                verdict, reason = known[claim["test"]].combine(verdicts)
+                judgements[_key(question), model] = Judgement(verdict, reason)
+                decided[name, model, *about].append((question.outcome, question.gamma, verdict))
 
 
-def _verdict_of(judgements: Judgements, name: str, question: Question, model: str) -> str:
-    """Return another claim's verdict on the same measure, Hessian and, if it has them, the rest."""
-    for (key, other), judgement in judgements.items():
-        claim, measure, hessian_of, outcome, gamma, role = key
-        if (claim, other, role) != (name, model, DECIDES):
-            continue
-        if (measure, hessian_of) != (question.measure, question.hessian_of):
-            continue
+def _verdict_on(question: Question, verdicts: Iterable[tuple[str, float, str]]) -> str:
+    """Return another claim's verdict on a question's outcome and gamma, where it has them."""
+    for outcome, gamma, verdict in verdicts:
         # Interventions on trained networks have neither this outcome nor a gamma.
         if gamma is None or (outcome, gamma) == (question.outcome, question.gamma):
-            return judgement.verdict
+            return verdict
     return NOT_TESTED
 
 
@@ -250,29 +261,48 @@ def _omissions(tests: Sequence[Test], models: Sequence[str]) -> Iterator[dict]:
 
 
 def replicate(
-    tests: Sequence[Test], rules: Mapping[str, Any], seed: int, judgements: Judgements
+    tests: Sequence[Test],
+    rules: Mapping[str, Any],
+    seed: int,
+    judgements: Judgements,
+    processes: int = 1,
 ) -> dict[tuple, tuple[float, int]]:
     """Return how often new seeds give each verdict again, and how many single seeds change it.
 
     The first is a bootstrap over seeds of the whole decision, corrections included; the second
-    leaves one seed out at a time.
+    leaves one seed out at a time. The samples are shared out among processes, which changes no
+    result.
     """
-    models = list(dict.fromkeys(test.model for test in tests))
-    fewer = {**rules, "resamples": rules["resamples_replicated"]}
-    tests = [
-        replace(test, question=replace(test.question, rules=fewer))
-        for test in tests
-        if test.question.role == DECIDES
-    ]
-    again: dict[tuple, int] = dict.fromkeys(judgements, 0)
-    for picks in _draws(rules, models, seed):
-        for key, judgement in evaluate(tests, fewer, seed, picks).items():
-            again[key] += judgement.verdict == judgements[key].verdict
-    changed = dict.fromkeys(judgements, 0)
-    for picks in _omissions(tests, models):
-        for key, judgement in evaluate(tests, fewer, seed, picks).items():
-            changed[key] += judgement.verdict != judgements[key].verdict
+    verdicts = {key: judgement.verdict for key, judgement in judgements.items()}
+    tests = [test for test in tests if test.question.role == DECIDES]
+    count = joblib.delayed(_repeated)
+    parts = joblib.Parallel(processes)(
+        count(tests, rules, seed, verdicts, part, processes) for part in range(processes)
+    )
+    again, changed = (sum(counts, Counter()) for counts in zip(*parts, strict=True))
     return {key: (again[key] / rules["replications"], changed[key]) for key in judgements}
+
+
+def _repeated(
+    tests: Sequence[Test],
+    rules: Mapping[str, Any],
+    seed: int,
+    verdicts: Mapping[tuple, str],
+    part: int,
+    parts: int,
+) -> tuple[Counter, Counter]:
+    """Count verdicts that samples of one part repeat, and those that omissions of it change."""
+    fewer = {**rules, "resamples": rules["resamples_replicated"]}
+    tests = [replace(test, question=replace(test.question, rules=fewer)) for test in tests]
+    models = list(dict.fromkeys(test.model for test in tests))
+    again, changed = Counter(), Counter()
+    for picks in islice(_draws(rules, models, seed), part, None, parts):
+        found = evaluate(tests, fewer, seed, picks)
+        again.update(key for key, judged in found.items() if judged.verdict == verdicts[key])
+    for picks in islice(_omissions(tests, models), part, None, parts):
+        found = evaluate(tests, fewer, seed, picks)
+        changed.update(key for key, judged in found.items() if judged.verdict != verdicts[key])
+    return again, changed
 
 
 def judge(
@@ -280,6 +310,7 @@ def judge(
     rules: Mapping[str, Any],
     experiment: str,
     controls: pd.DataFrame | None = None,
+    processes: int = 1,
 ) -> pd.DataFrame:
     """Test every claim on an experiment.
 
@@ -293,6 +324,8 @@ def judge(
         Its name, for the sentences and the seeds of the resampling.
     controls : DataFrame, optional
         Interventions on trained networks, as `focal_curvature.analysis.controls` makes them.
+    processes : int
+        Among which the replications are shared out.
 
     Returns
     -------
@@ -306,7 +339,7 @@ def judge(
     seed = derive_seed("claims", experiment)
     tests = prepare(runs, rules, controls)
     judgements = evaluate(tests, rules, seed)
-    replicated = replicate(tests, rules, seed, judgements)
+    replicated = replicate(tests, rules, seed, judgements, processes)
     by_key = {(_key(test.question), test.model): test for test in tests}
     known = kinds(rules)
     order = {

@@ -10,7 +10,14 @@ from scipy import stats
 
 def scores(values: np.ndarray, axis: int) -> np.ndarray:
     """Return ranks along an axis, centred and of unit length; zero where nothing varies."""
-    ranks = stats.rankdata(values, axis=axis)
+    values = np.asarray(values, float)
+    return _scores(values.tobytes(), values.shape, axis)
+
+
+# Kept, since several outcomes are held against the same curvature.
+@lru_cache(maxsize=32)
+def _scores(content: bytes, shape: tuple[int, ...], axis: int) -> np.ndarray:
+    ranks = stats.rankdata(np.frombuffer(content).reshape(shape), axis=axis)
     centred = ranks - ranks.mean(axis=axis, keepdims=True)
     length = np.sqrt((centred**2).sum(axis=axis, keepdims=True))
     return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
@@ -42,7 +49,6 @@ def leave_one_out(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (one * other).sum(axis=1)
 
 
-# Kept, since several outcomes are held against the same curvature.
 @lru_cache(maxsize=32)
 def _without_each(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """Return scores [i, j, ...]: of seed j, seed i taken out."""

@@ -74,11 +74,12 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     best = int(t.min(axis=0).argmax())
     end = int(t[:, best].argmin())
     draws, spread = _draws(n, question.rules["resamples"], int(generator.integers(2**31)))
-    p, limits = 0.0, []
-    for gain, mean, error in zip(gains, means, errors, strict=True):
-        largest = (((gain - mean) / error).T @ draws).max(axis=0) / spread / (n * (n - 1)) ** 0.5
-        p = max(p, (1 + (largest >= t[end, best]).sum()) / (1 + len(largest)))
-        limits.append(np.quantile(largest, 0.975))
+    largest = np.stack([
+        (((gain - mean) / error).T @ draws).max(axis=0) / spread / (n * (n - 1)) ** 0.5
+        for gain, mean, error in zip(gains, means, errors, strict=True)
+    ])  # fmt: skip
+    p = (1 + (largest >= t[end, best]).sum(axis=1).max()) / (1 + len(spread))
+    limits = np.quantile(largest, 0.975, axis=1)
     low = means[end, best] - limits[end] * errors[end, best]
     better = int(means[:, best].argmin())
     high = float((means[better] + quantile(0.975, n - 1) * errors[better]).max())

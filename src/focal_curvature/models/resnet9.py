@@ -28,7 +28,7 @@ class _Block(nn.Module):
 
 
 def resnet9(classes: int, channels: int, size: int, *, width: int = 64) -> nn.Module:
-    """Build the ResNet-9 of Page 2018 ("How to Train Your ResNet"), without its scale of the logits.
+    """Build the ResNet-9 of Page 2018 ("How to Train Your ResNet"), its logits not scaled.
 
     Four convolutions of doubling width, the last three of which halve the image, with a block of
     two more after the second and the fourth, and the largest value over positions at the end:

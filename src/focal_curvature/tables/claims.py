@@ -19,11 +19,15 @@ PRODUCT = {
     "formats": ("html", "csv", "md", "tex"),
     "category": "Verdicts",
     "json": "claims.json",
+    "parallel": True,
 }
 
 
 def prepare(
-    tables: Mapping[str, pd.DataFrame], rules: Mapping[str, Any], experiment: str
+    tables: Mapping[str, pd.DataFrame],
+    rules: Mapping[str, Any],
+    experiment: str,
+    processes: int = 1,
 ) -> pd.DataFrame:
     """Return the verdicts, as `focal_curvature.analysis.claims.judge`."""
-    return judge(tables["runs"], rules, experiment, tables.get("controls"))
+    return judge(tables["runs"], rules, experiment, tables.get("controls"), processes)

@@ -259,6 +259,12 @@ def test_runs_that_diverged_at_an_extreme_level_do_not_cost_the_others_their_see
     assert "without 5, which" in found["reason"]
 
 
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_change_no_number(runs, table, processes):
+    shared = claims.judge(runs, RULES, "toy", CONTROLS, processes)
+    pd.testing.assert_frame_equal(shared, table, check_exact=True)
+
+
 def test_the_order_of_the_rows_is_of_no_matter(runs):
     rules = only("c2_within_gamma", "c2_best_gamma", "c3_gauss_newton_trace")
     shuffled = runs.groupby("model", group_keys=False)[list(runs)].apply(

@@ -174,7 +174,7 @@ OPTIONAL = []
 
 
 def positive():
-    return Kind("mean", lambda question: Unit("nats", "{:+.2f}"), data, test)
+    return Kind("mean", Unit("nats", "{:+.2f}"), data, test)
 
 
 def data(runs, question):

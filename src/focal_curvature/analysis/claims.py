@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 
@@ -275,10 +275,12 @@ def replicate(
     """
     verdicts = {key: judgement.verdict for key, judgement in judgements.items()}
     tests = [test for test in tests if test.question.role == DECIDES]
-    count = joblib.delayed(_repeated)
-    parts = joblib.Parallel(processes)(
-        count(tests, rules, seed, verdicts, part, processes) for part in range(processes)
-    )
+    count = partial(_repeated, tests, rules, seed, verdicts, processes)
+    if processes == 1:
+        parts = [count(0)]
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            parts = list(pool.map(count, range(processes)))
     again, changed = (sum(counts, Counter()) for counts in zip(*parts, strict=True))
     return {key: (again[key] / rules["replications"], changed[key]) for key in judgements}
 
@@ -288,8 +290,8 @@ def _repeated(
     rules: Mapping[str, Any],
     seed: int,
     verdicts: Mapping[tuple, str],
-    part: int,
     parts: int,
+    part: int,
 ) -> tuple[Counter, Counter]:
     """Count verdicts that samples of one part repeat, and those that omissions of it change."""
     fewer = {**rules, "resamples": rules["resamples_replicated"]}
@@ -377,7 +379,7 @@ def _replication(judgement: Judgement, again: float, changed: int) -> dict[str, 
 
 
 def _row(question: Question, kind: Kind, model: str, judgement: Judgement) -> dict[str, Any]:
-    evidence, unit = judgement.evidence, kind.unit(question)
+    evidence, unit = judgement.evidence, kind.unit or question.outcome_unit
     rules, claim = question.rules, question.claim
     words = {
         "measure": rules["measures"].get(question.measure, ""),

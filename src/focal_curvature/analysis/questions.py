@@ -79,8 +79,8 @@ class Kind:
     ----------
     statistic : str
         What the estimate is, in words.
-    unit : callable
-        Takes a question, returns its `Unit`.
+    unit : Unit or None
+        Of the estimate; None for that of the question's outcome.
     data : callable
         Takes one model's runs (rows of ``runs.csv``) and a question; raises `NotTestedError`.
     evidence : callable
@@ -93,7 +93,7 @@ class Kind:
     """
 
     statistic: str
-    unit: Callable[[Question], Unit]
+    unit: Unit | None
     data: Callable[[pd.DataFrame, Question], Data] | None = None
     evidence: Callable[[Data, Question, np.random.Generator], Evidence] | None = None
     source: str = "runs"

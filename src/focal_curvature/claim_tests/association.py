@@ -54,7 +54,7 @@ LEAST_RELIABILITY = 0.3  # below, a correction would be most of the estimate
 def association() -> Kind:
     """Return the kind."""
     statistic = "Spearman correlation with curvature at equal gamma, mean over gammas"
-    return Kind(statistic, lambda question: CORRELATION, data, test)
+    return Kind(statistic, CORRELATION, data, test)
 
 
 def data(runs: pd.DataFrame, question: Question) -> Data:

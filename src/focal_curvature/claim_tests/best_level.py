@@ -45,7 +45,7 @@ OPTIONAL = ["regulariser", "outcomes_beside", "up_to"]
 def best_level() -> Kind:
     """Return the kind."""
     statistic = "how far the best interior level is below the better end, same seeds"
-    return Kind(statistic, lambda question: question.outcome_unit, data, test)
+    return Kind(statistic, None, data, test)
 
 
 def data(runs: pd.DataFrame, question: Question) -> Data:

@@ -30,7 +30,7 @@ OPTIONAL = ["hessian_of"]
 def both_move() -> Kind:
     """Return the kind."""
     statistic = "Spearman correlation with curvature over gammas within a seed, mean over seeds"
-    return Kind(statistic, lambda question: CORRELATION, data, test)
+    return Kind(statistic, CORRELATION, data, test)
 
 
 def data(runs: pd.DataFrame, question: Question) -> Data:

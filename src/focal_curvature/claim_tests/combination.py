@@ -49,7 +49,7 @@ OPTIONAL: list[str] = []
 
 def combination() -> Kind:
     """Return the kind."""
-    return Kind("none: of the verdicts it rests on", lambda question: SHARE, combine=combine)
+    return Kind("none: of the verdicts it rests on", SHARE, combine=combine)
 
 
 def combine(verdicts: Mapping[str, str]) -> tuple[str, str]:

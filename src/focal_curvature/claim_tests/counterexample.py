@@ -31,7 +31,7 @@ OPTIONAL: list[str] = []
 def counterexample() -> Kind:
     """Return the kind."""
     statistic = "change of the outcome under the intervention, mean over networks"
-    return Kind(statistic, lambda question: question.outcome_unit, data, test, source="controls")
+    return Kind(statistic, None, data, test, source="controls")
 
 
 def data(controls: pd.DataFrame, question: Question) -> Data:

@@ -52,7 +52,7 @@ ACCURACY, REFINEMENT = "accuracy", "nll_refinement"
 def intervention() -> Kind:
     """Return the kind."""
     statistic = "difference of the best strength to plain cross-entropy, same seeds"
-    return Kind(statistic, lambda question: question.outcome_unit, data, test)
+    return Kind(statistic, None, data, test)
 
 
 def data(runs: pd.DataFrame, question: Question) -> Data:

@@ -53,7 +53,7 @@ OPTIONAL = ["outcomes_beside", "gammas_beside", "hessian_of"]
 def matched_curvature() -> Kind:
     """Return the kind."""
     statistic = "share of the effect that a penalty gives at focal loss's curvature"
-    return Kind(statistic, lambda question: SHARE, data, test)
+    return Kind(statistic, SHARE, data, test)
 
 
 def data(runs: pd.DataFrame, question: Question) -> Data:

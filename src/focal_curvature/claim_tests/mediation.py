@@ -59,7 +59,7 @@ LEAST_RELIABILITY = 0.3
 
 def mediation() -> Kind:
     """Return the kind."""
-    return Kind("share of the effect through the measure", lambda question: SHARE, data, test)
+    return Kind("share of the effect through the measure", SHARE, data, test)
 
 
 def data(runs: pd.DataFrame, question: Question) -> Data:

@@ -34,7 +34,7 @@ OPTIONAL = ["gammas_beside", "hessian_of"]
 
 def ratio() -> Kind:
     """Return the kind."""
-    return Kind("ratio to gamma 0, same seed (geometric mean)", lambda question: RATIO, data, test)
+    return Kind("ratio to gamma 0, same seed (geometric mean)", RATIO, data, test)
 
 
 def data(runs: pd.DataFrame, question: Question) -> Data:

@@ -29,7 +29,7 @@ OPTIONAL = ["hessian_of"]
 def trend() -> Kind:
     """Return the kind."""
     statistic = "Spearman correlation with gamma within a seed, mean over seeds"
-    return Kind(statistic, lambda question: CORRELATION, data, test)
+    return Kind(statistic, CORRELATION, data, test)
 
 
 def data(runs: pd.DataFrame, question: Question) -> Data:

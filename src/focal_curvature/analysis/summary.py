@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,13 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, np.nan, np.nan
-    half = stats.sem(values) * stats.t.ppf((1 + level) / 2, len(values) - 1)
+    half = np.std(values, ddof=1) / np.sqrt(len(values)) * _quantile(level, len(values) - 1)
     return mean, mean - half, mean + half
+
+
+@cache
+def _quantile(level: float, freedom: int) -> float:
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 def flags_as_numbers(runs: pd.DataFrame) -> pd.DataFrame:
@@ -107,24 +113,24 @@ def printed(summary: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     rows: dict[str, list[dict[str, object]]] = {title: [] for title in PRINTED}
     for (model, objective), group in summary.groupby(["model", "objective"], sort=False):
-        means = group.set_index("metric")
+        means = group.set_index("metric").to_dict("index")
         for title, metrics in PRINTED.items():
             row = {"Model": model, "Objective": objective}
             for metric, (heading, factor) in metrics.items():
-                if metric in means.index:
-                    mean, high = means.loc[metric, ["mean", "high"]] * factor
+                if metric in means:
+                    mean, high = (factor * means[metric][key] for key in ("mean", "high"))
                     row[heading] = plus_minus(mean, high) + _warning(metric, means)
             rows[title].append(row | {"n": int(group["n"].max())})
     return {title: pd.DataFrame(part) for title, part in rows.items()}
 
 
-def _warning(metric: str, means: pd.DataFrame) -> str:
+def _warning(metric: str, means: Mapping[str, Mapping[str, float]]) -> str:
     """Say how many runs have a flag that matters, given a cell's summary by metric."""
     column, value, words = FLAGS.get(metric, ("", True, ""))
-    if column not in means.index:
+    if column not in means:
         return ""
-    share, n = means.loc[column, ["mean", "n"]]
-    runs = round(n * (share if value else 1 - share))
+    share = means[column]["mean"]
+    runs = round(means[column]["n"] * (share if value else 1 - share))
     return f" ({runs} {words})" if runs else ""
 
 

@@ -172,6 +172,7 @@ def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None
     runs = {e.name: e.runs for e in experiments if e.runs is not None}
     commands = {e.name: e.run_command for e in experiments}
     packed = columns.pack(runs) | {"commands": commands} if runs else None
+    results = {e.name: _results(e.summary) for e in experiments if e.summary is not None}
     template = _environment().get_template("page.html")
 
     def rendered(width: int) -> str:
@@ -188,7 +189,7 @@ def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None
             symbols=VERDICTS,
             packed=columns.compress(packed) if packed else "",
             n_runs=sum(len(table) for table in runs.values()),
-            results={e.name: _results(e.summary) for e in experiments if e.summary is not None},
+            results=results,
             embed=lambda file: images.embed(file, width) if width else images.NONE,
             image_width=width,
         )

@@ -138,6 +138,9 @@ aten = torch.ops.aten
 SHAPES_ONLY = {
     aten.zeros_like.default: (0,),
     aten.max_pool2d_with_indices_backward.default: (1,),
+    aten.max_pool3d_with_indices_backward.default: (1,),
+    aten.adaptive_max_pool2d_backward.default: (1,),
+    aten.adaptive_max_pool3d_backward.default: (1,),
     aten.avg_pool2d_backward.default: (1,),
     aten._adaptive_avg_pool2d_backward.default: (1,),
 }

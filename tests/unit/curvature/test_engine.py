@@ -220,6 +220,31 @@ def test_the_residuals_diagonal_blocks_vanish_for_piecewise_linear_networks_only
     assert bool((dense(p, "residual").diagonal() == 0).all()) is vanish
 
 
+POOLS = [
+    f"{kind}{dim}d"
+    for dim in (1, 2, 3)
+    for kind in ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool", "ReflectionPad")
+]
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_pooling_and_padding_are_known_to_be_piecewise_linear(name):
+    torch.manual_seed(0)
+    dim = int(name[-2])
+    convolution, norm = (getattr(nn, f"{kind}{dim}d") for kind in ("Conv", "BatchNorm"))
+    size = 1 if name.startswith("Reflection") else 2
+    net = nn.Sequential(
+        convolution(1, 2, 3, padding=1), norm(2), nn.ReLU(), getattr(nn, name)(size), nn.Flatten(),
+        nn.LazyLinear(3),
+    ).eval()  # fmt: skip
+    x, y = torch.randn(3, 1, *[4] * dim), torch.arange(3)
+    net(x)
+    assert Operator(net, focal(2), (x, y), matrix="residual").blocks_vanish()
+    got = estimate(net, focal(2), x, y, ENGINE, seed=0)
+    assert got.trace.method == "exact"
+    assert got.trace.estimate == pytest.approx(exact_hessian(net, focal(2), x, y).trace().item())
+
+
 @pytest.mark.parametrize("factory", [small_cnn, small_resnet])
 def test_the_projects_networks_have_exact_traces(factory):
     torch.manual_seed(0)

@@ -18,7 +18,7 @@ ARCHITECTURES = [
     ("mlp:mlp", (1, 28), 10, 266_610),
     ("cifar_resnet:resnet20", (3, 32), 10, 269_722),
     ("cifar_resnet:resnet56", (3, 32), 10, 853_018),
-    ("resnet9:resnet9", (3, 32), 10, 6_573_130),
+    ("resnet9:resnet9", (3, 32), 10, 6_573_120),
     ("resnet:resnet18", (3, 32), 10, 11_173_962),
     ("resnet:resnet34", (3, 32), 10, 21_282_122),
     ("resnet:resnet50", (3, 32), 10, 23_520_842),

@@ -5,6 +5,9 @@ Sentences are made from verdicts alone, and so are no stronger.
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -279,10 +282,21 @@ def replicate(
     if processes == 1:
         parts = [count(0)]
     else:
-        with ProcessPoolExecutor(processes) as pool:
+        with ProcessPoolExecutor(processes, None, _end_with, [os.getpid()]) as pool:
             parts = list(pool.map(count, range(processes)))
     again, changed = (sum(counts, Counter()) for counts in zip(*parts, strict=True))
     return {key: (again[key] / rules["replications"], changed[key]) for key in judgements}
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end soon after its parent, which may be killed before it can see to that."""
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _repeated(

@@ -2,6 +2,11 @@
 
 import copy
 import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -263,6 +268,28 @@ def test_runs_that_diverged_at_an_extreme_level_do_not_cost_the_others_their_see
 def test_processes_change_no_number(runs, table, processes):
     shared = claims.judge(runs, RULES, "toy", CONTROLS, processes)
     pd.testing.assert_frame_equal(shared, table, check_exact=True)
+
+
+KILLED = """
+import os, signal
+from concurrent.futures import ProcessPoolExecutor
+from focal_curvature.analysis.claims import _end_with
+pool = ProcessPoolExecutor(2, None, _end_with, [os.getpid()])
+print(pool.submit(os.getpid).result(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_where_the_one_that_they_work_for_was_killed():
+    command = [sys.executable, "-c", KILLED]
+    pipes = {"stdout": subprocess.PIPE, "text": True, "env": {"PYTHONPATH": str(ROOT / "src")}}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        try:
+            # To the end of the pipe, which each of them holds open for as long as it lives.
+            assert process.communicate(timeout=30)[0].strip().isdigit()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_the_order_of_the_rows_is_of_no_matter(runs):

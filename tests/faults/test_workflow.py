@@ -88,7 +88,7 @@ class Workflow:
         return done.stdout
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def workflow(checkout_factory):
     return Workflow(checkout_factory())
 

@@ -263,7 +263,7 @@ def add_data(checkout):
         stream.write("\n".join(rows) + "\n")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(checkout_factory):
     checkout = checkout_factory()
     for files in NEW.values():

@@ -12,7 +12,7 @@ import torch
 SMOKE = ("--configfile", "config/smoke.yaml")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(checkout_factory):
     checkout = checkout_factory()
     checkout.snakemake("--cores", "2", *SMOKE)

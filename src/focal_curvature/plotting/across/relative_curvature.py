@@ -48,6 +48,7 @@ def draw(data: pd.DataFrame) -> Figure:
     data_sets = list(data["data_set"].unique())
     palette = colours(data_sets)
     styles = dict(zip(data_sets, ("-", "--", "-.", ":") * len(data_sets), strict=False))
+    markers = dict(zip(data["model"].unique(), MARKERS, strict=False))
     measures = relative_curvature.MEASURES
     figure, axes = panels(list(measures), list(LOSS_LABELS), 2.2, sharex=True)
     for row, (measure, text) in zip(axes, measures.items(), strict=True):
@@ -65,7 +66,7 @@ def draw(data: pd.DataFrame) -> Figure:
                     palette[cell.data_set],
                     f"{DATA_SETS.get(cell.data_set, cell.data_set)}, {label(cell.model)}",
                     shift,
-                    look={"marker": MARKERS[i % len(MARKERS)], "ls": styles[cell.data_set]},
+                    look={"marker": markers[cell.model], "ls": styles[cell.data_set]},
                     dots=False,
                 )
             plain_log_ticks(ax.yaxis)
@@ -76,5 +77,6 @@ def draw(data: pd.DataFrame) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("focusing parameter γ")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    legend_above(figure, handles, labels)
+    one = dict(zip(labels, handles, strict=True))  # of experiments with the same network and data
+    legend_above(figure, list(one.values()), list(one))
     return figure

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -143,7 +143,7 @@ def evaluate(
     tests: Sequence[Test],
     rules: Mapping[str, Any],
     seed: int,
-    picks: Mapping[str, np.ndarray] | None = None,
+    picks: Mapping[str, Callable[[int], np.ndarray | None]] | None = None,
 ) -> Judgements:
     """Judge all tests, the claims that combine them, and all models together.
 
@@ -154,7 +154,8 @@ def evaluate(
     seed : int
         Of permutations and parametric bootstraps; the order of tests is of no matter.
     picks : mapping, optional
-        Model -> numbers in [0, 1), the seeds' positions as fractions, to draw with replacement.
+        Model -> function of the number of its seeds that returns the positions to take; all of them
+        where there is none, or where it returns None.
     """
     evidences: list[Evidence | str | None] = [None] * len(tests)
     # Model after model, so that what is kept of one's data serves all questions to it.
@@ -226,8 +227,8 @@ def _combine(judgements: Judgements, rules: Mapping[str, Any], models: Sequence[
                 decided[name, model, *about].append((question.outcome, question.gamma, verdict))
 
 
-def _verdict_on(question: Question, verdicts: Iterable[tuple[str, float, str]]) -> str:
-    """Return another claim's verdict on a question's outcome and gamma, where it has them."""
+def _verdict_on(question: Question, verdicts: Iterable[tuple]) -> str:
+    """Return the first verdict of (outcome, gamma, verdict) that is on the question's own."""
     for outcome, gamma, verdict in verdicts:
         # Interventions on trained networks have neither this outcome nor a gamma.
         if gamma is None or (outcome, gamma) == (question.outcome, question.gamma):

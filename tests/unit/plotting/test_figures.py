@@ -476,6 +476,20 @@ def test_networks_on_all_data_sets_stand_on_one_panel_each_once(runs):
     assert [len(ax.containers) for ax in figure.axes] == [3] * 4
 
 
+def test_networks_of_two_experiments_have_one_name_in_the_legend_and_more_than_there_are_markers(
+    runs,
+):
+    module = plotting.load("across.relative_curvature")
+    one = runs[runs["model"] == "cnn"]
+    many = [one.assign(model=f"cnn{i}") for i in range(len(common.MARKERS) + 1)]
+    experiments = {"one": pd.concat([one, *many]), "fewer": one.assign(ece=one["ece"] + 1)}
+    figure = module.draw(module.prepare({"runs": experiments}))
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert len(names) == len(set(names)) == 1 + len(many)
+    assert [len(ax.containers) for ax in figure.axes] == [2 + len(many)] * 4
+
+
 def test_pooled_effects_have_their_verdicts_beside_them():
     names = ["family", "claim", "says", "hessian_of", "estimate", "low", "high", "part", "verdict"]
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import pandas as pd
@@ -48,7 +49,7 @@ def draw(data: pd.DataFrame) -> Figure:
     data_sets = list(data["data_set"].unique())
     palette = colours(data_sets)
     styles = dict(zip(data_sets, ("-", "--", "-.", ":") * len(data_sets), strict=False))
-    markers = dict(zip(data["model"].unique(), MARKERS, strict=False))
+    markers = dict(zip(data["model"].unique(), itertools.cycle(MARKERS), strict=False))
     measures = relative_curvature.MEASURES
     figure, axes = panels(list(measures), list(LOSS_LABELS), 2.2, sharex=True)
     for row, (measure, text) in zip(axes, measures.items(), strict=True):

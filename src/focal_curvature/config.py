@@ -635,6 +635,8 @@ def _stages(config: Mapping[str, Any]) -> list[str]:
 
 def _not_plain_steps(config: Mapping[str, Any]) -> Iterator[str]:
     """Say where a regularised step is to be mixed or compiled; may repeat lines."""
+    added = config["regularisers"].items()
+    always = ", ".join(name for name, grid in added if 1 in grid.get("every", [1]))
     for model, settings in config["models"].items():
         training = config["training"] | settings["training"]
         for key, value, spelt, plain in (
@@ -642,8 +644,11 @@ def _not_plain_steps(config: Mapping[str, Any]) -> Iterator[str]:
             ("compile", True, "true", "false"),
         ):
             place = f"models.{model}." if key in settings["training"] else ""
-            if training.get(key) == value and config["regularisers"]:
-                yield f"{place}training.{key}: {spelt} does not go with regularisers: take {plain}"
+            if training.get(key) == value and always:
+                yield (
+                    f"{place}training.{key}: {spelt} does not go with regularisers at every step "
+                    f"({always}): take {plain}, or every: 2 or more where there is one"
+                )
 
 
 def _misfits(

@@ -159,8 +159,7 @@ def _plain_steps(regulariser: Regulariser | None) -> float:
     if regulariser is None:
         return 1
     steps = about("regularisers").get(regulariser.name, {}).get("steps", _UNKNOWN_STEP)
-    every = regulariser.parameters.get("every", 1)
-    return 1 + (steps - 1) / every
+    return 1 + (steps - 1) / regulariser.every
 
 
 def _minutes(seconds: float) -> int:

@@ -36,6 +36,11 @@ class Regulariser:
     factory: str
     parameters: dict[str, Any]
 
+    @property
+    def every(self) -> int:
+        """Steps from one regularised step to the next."""
+        return int(self.parameters.get("every", 1))
+
 
 @dataclass(frozen=True)
 class Objective:

@@ -285,6 +285,15 @@ def test_a_plain_network_may_be_mixed_and_compiled():
     load(config)
 
 
+def test_steps_between_regularised_ones_may_be_mixed():
+    config = changed("training.precision", "bfloat16")
+    config["regularisers"] = {"gauss_newton_trace": {"strength": [0.1], "every": [2, 4]}}
+    load(config)
+    config["regularisers"]["gauss_newton_trace"]["every"] = [1, 4]
+    with pytest.raises(ConfigError, match=r"every step \(gauss_newton_trace\): take float32, or"):
+        load(config)
+
+
 def test_all_mistakes_are_told_at_once():
     config = changed("training.epochs", 0)
     config["seeds"] = [1, 1]

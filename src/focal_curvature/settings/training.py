@@ -88,7 +88,8 @@ class Training:
         choose="`bfloat16`: the forward and backward pass of a training step in mixed precision "
         "(`torch.autocast`), for processors and GPUs with instructions for it. Weights, optimiser, "
         "batch norm's statistics and the loss stay in float32, and so do evaluation, logits and "
-        "curvature. Another run than a float32 one, not a faster copy of it. Not with regularisers",
+        "curvature. Another run than a float32 one, not a faster copy of it. With a regulariser, "
+        "only where it has `every`: its steps stay in float32, those between are mixed",
     )
     compile: bool = option(
         False,
@@ -96,7 +97,7 @@ class Training:
         choose="`true` has `torch.compile` make the training step's network: minutes at the start, "
         "at most twice per job, for faster steps of large networks on a GPU. Needs a C++ compiler "
         "(on a GPU also Triton, which comes with torch). The last bits depend on what the compiler "
-        "makes, and so on its version. Not with regularisers",
+        "makes, and so on its version. With a regulariser, as `precision`",
     )
     evaluate_every: int = option(
         1,

@@ -79,22 +79,23 @@ def build_forward(
     """Return a training step's forward pass: images (N, S, ...) to logits (S, N, K), their dtype.
 
     As ``training.precision`` and ``training.compile`` say; the model itself stays plain, for
-    evaluation, checkpoints and what is measured. Weights, gradients of weights, running statistics
-    and the loss stay in float32.
+    evaluation, checkpoints, regularised steps and what is measured. Weights, gradients of weights,
+    running statistics and the loss stay in float32.
 
     Raises
     ------
     ValueError
-        If the objective has a regulariser, whose step is neither mixed nor compiled; at the first
-        call, if this machine cannot compile.
+        If all steps are regularised, which are neither mixed nor compiled; at the first call, if
+        this machine cannot compile.
     """
     settings = spec.training
     mixed = settings.precision == "bfloat16"
     if not mixed and not settings.compile:
         return networks
-    if spec.objective.regulariser:
+    added = spec.objective.regulariser
+    if added and added.every == 1:
         raise ValueError(
-            f"regularisers.{spec.objective.regulariser.name}: needs training.precision: float32 "
+            f"regularisers.{added.name}: needs every: 2 or more, or training.precision: float32 "
             "and training.compile: false"
         )
     model = networks.model

@@ -224,7 +224,9 @@ class Training:
                 if settings.clip_norm is not None:
                     _clip(self.networks, settings.clip_norm)
                 self.optimizer.step(learning_rate(settings, epoch, step, steps))
-        self.reports = {key: torch.stack([r[key] for r in reports], dim=1) for key in reports[0]}
+        none = torch.full((size,), math.nan, device=self.device)
+        keys = {key for report in reports for key in report}
+        self.reports = {key: torch.stack([r.get(key, none) for r in reports], 1) for key in keys}
         # Checked once an epoch: a look at every step would make a GPU wait for it.
         self._require_finite_steps(self.reports.pop("loss").tolist(), epoch)
 
@@ -234,7 +236,9 @@ class Training:
         """Leave the gradient of a step in the parameters; return the losses and reports, (S,)."""
         reduction = self.settings.reduction
         self.optimizer.zero_grad()
-        if self.regulariser:
+        added = self.specs[0].objective.regulariser
+        plain = self.forward is not self.networks and added and step % added.every
+        if self.regulariser and not plain:
             rest = (self.loss, images, labels, reduction, probes, step)
             return self.regulariser(self.networks, *rest)
         losses = self.loss(self.forward(images).flatten(0, 1), labels.flatten())
@@ -276,7 +280,7 @@ class Training:
                 labels = self.tensors.splits[name].labels
                 of_split = scores(logits[run], labels, self.loss, self.bins)
                 row |= {f"{name}_{key}": value for key, value in of_split.items()}
-            # A step without a penalty reports NaN.
+            # A step without a penalty reports NaN, or nothing.
             row |= {key: float(values[run].nanmean()) for key, values in self.reports.items()}
             if self.measure:
                 row |= self.measure(self.specs[run], self.networks.network(run), done)

@@ -428,9 +428,35 @@ def test_a_machine_that_cannot_compile_is_told_the_setting(data):
 
 
 @pytest.mark.parametrize("setting", [{"precision": "bfloat16"}, {"compile": True}])
-def test_no_step_but_a_plain_networks_is_mixed_or_compiled(data, setting):
-    with pytest.raises(ValueError, match=r"regularisers\.sam: needs training\.precision: float32"):
+def test_no_step_but_a_plain_one_is_mixed_or_compiled(data, setting):
+    with pytest.raises(ValueError, match=r"regularisers\.sam: needs every: .*float32"):
         alone(spec(gamma=0, regulariser=REGULARISERS["sam"], **setting), data)
+
+
+def test_between_regularised_steps_mixed_ones_are_taken_and_none_is_missed(data):
+    steps = {}
+    for precision in ("float32", "bfloat16"):
+        run = spec(gamma=0, regulariser=REGULARISERS["every"], precision=precision)
+        training = loop.Training([run], data, 15, None)
+        shown = data.splits["train"].images[:32, None], data.splits["train"].labels[:32, None].T
+        for step in range(4):
+            reports = training._step(*shown, [torch.Generator().manual_seed(step)], step)
+            gradient = [p.grad.clone() for p in training.networks.model.parameters()]
+            steps[precision, step] = reports["loss"], gradient
+    for step in range(4):
+        (one, plain), (two, mixed) = steps["float32", step], steps["bfloat16", step]
+        assert torch.equal(one, two) == (step % 3 == 0)
+        assert two.item() == pytest.approx(one.item(), rel=0.01)
+        assert all(map(torch.equal, plain, mixed)) == (step % 3 == 0)
+
+
+def test_an_epoch_reports_what_its_regularised_steps_saw(data):
+    run = spec(gamma=0, regulariser=REGULARISERS["every"], precision="bfloat16", epochs=4)
+    mixed = alone(run, data).history
+    plain = alone(replace(run, training=replace(run.training, precision="float32")), data).history
+    found, expected = ([row["penalised_trace"] for row in rows] for rows in (mixed, plain))
+    assert found == pytest.approx(expected, rel=0.2)
+    assert found != expected
 
 
 def test_the_log_tells_the_epoch_done_and_the_epoch_of_the_scores(data, caplog, monkeypatch):

@@ -25,7 +25,7 @@ from functools import cache
 from typing import Literal
 
 from focal_curvature.registry import PACKAGE, literals
-from focal_curvature.runs import RunSpec
+from focal_curvature.runs import RunSpec, intervention
 
 FORMATS = ("csv", "md", "tex")
 FOLDERS = {"tables": "tables", "figures": "plotting"}
@@ -33,6 +33,7 @@ WHERE = {
     "regularised": lambda runs: any(run.objective.regulariser for run in runs),
     "followed": lambda runs: any(run.training.evaluate_every < run.training.epochs for run in runs),
     "not focal alone": lambda runs: any(not run.objective.is_focal for run in runs),
+    "varied": lambda runs: len({intervention(r.variant) for r in runs if r.variant}) > 1,
 }
 
 

@@ -25,6 +25,11 @@ def _label(name: str, parameters: Mapping[str, float]) -> str:
     return "-".join([name, *(f"{key}{number_text(parameters[key])}" for key in sorted(parameters))])
 
 
+def intervention(variant: str) -> str:
+    """Return the name of a variant without its values: ``epochs`` of ``epochs-3``."""
+    return variant.partition("-")[0]
+
+
 @dataclass(frozen=True)
 class Regulariser:
     """What changes the gradient of a loss: a name, a factory and the values of its parameters.

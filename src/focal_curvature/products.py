@@ -33,6 +33,10 @@ WHERE = {
     "regularised": lambda runs: any(run.objective.regulariser for run in runs),
     "followed": lambda runs: any(run.training.evaluate_every < run.training.epochs for run in runs),
     "not focal alone": lambda runs: any(not run.objective.is_focal for run in runs),
+    "of several objectives": lambda runs: len({run.objective.slug for run in runs}) > 1,
+    "of several gammas": lambda runs: (
+        len({run.objective.gamma for run in runs if run.objective.is_focal}) > 1
+    ),
     "varied": lambda runs: len({intervention(r.variant) for r in runs if r.variant}) > 1,
 }
 

@@ -43,7 +43,8 @@ class Results:
     summary : DataFrame
         ``tables/summary.csv``: mean, interval and number of seeds per model, objective and metric.
     claims : mapping
-        ``claims.json``: a verdict and an estimate with its interval per claim, Hessian and model.
+        ``claims.json``: a verdict and an estimate with its interval per claim, Hessian and model;
+        none of an experiment with a single objective.
     provenance : mapping
         ``provenance.json``.
     runs : DataFrame or None
@@ -121,12 +122,12 @@ def _parse(text: Callable[[str], str | None], name: str) -> Results:
 
     summary = first("tables/summary.csv", "summary.csv")
     claims, provenance = first("claims.json"), first("provenance.json")
-    if summary is None or claims is None or provenance is None:
-        raise ValueError(f"{name}: no results (summary.csv, claims.json, provenance.json)")
+    if summary is None or provenance is None:
+        raise ValueError(f"{name}: no results (summary.csv, provenance.json)")
     runs = first("runs.csv")
     return Results(
         pd.read_csv(io.StringIO(summary)),
-        json.loads(claims),
+        json.loads(claims or '{"claims": []}'),
         json.loads(provenance),
         None if runs is None else pd.read_csv(io.StringIO(runs)),
     )
@@ -296,6 +297,8 @@ def _conclude(
         return False, "does not agree: the data set is another one"
     if numbers.empty:
         return False, "does not agree: there is no number that both have"
+    if bool(reference.claims["claims"]) != bool(fresh.claims["claims"]):
+        return False, "does not agree: only one of them has verdicts (claims.json)"
     changed = verdicts[verdicts["change"] != "same"]
     other_runs, otherwise = _runs(reference, fresh)
     others = int((~numbers["equal"]).sum())

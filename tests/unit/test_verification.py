@@ -197,3 +197,17 @@ def test_the_command_compares_with_the_commit_whatever_lies_there(tmp_path, caps
     folder.rename(folder.with_name("mine"))
     assert verification.main([str(folder.with_name("mine"))]) == 2
     assert "no results" in capsys.readouterr().err
+
+
+def test_an_experiment_without_verdicts_is_compared_by_its_numbers(tmp_path):
+    for name in ("reference", "fresh"):
+        shutil.copytree(FOLDER / "committed", tmp_path / name)
+    reference, fresh = tmp_path / "reference", tmp_path / "fresh"
+    (fresh / "claims.json").unlink()
+    lost = verification.compare(verification.read(reference), verification.read(fresh))
+    assert not lost.agrees
+    assert "claims.json" in lost.conclusion
+    (reference / "claims.json").unlink()
+    neither = verification.compare(verification.read(reference), verification.read(fresh))
+    assert neither.agrees
+    assert neither.conclusion.endswith("0 verdicts")

@@ -59,3 +59,25 @@ rule cost:
         "Sum up what everything cost"
     script:
         "../scripts/cost.py"
+
+
+# Not among the targets of `all`: a run of one's own has nothing to be compared with.
+rule verify:
+    input:
+        runs=f"{PAPER}/runs.csv",
+        claims=TARGETS.get(("tables", "claims"), []),
+        summary=f"{PAPER}/tables/summary.csv",
+        provenance=f"{PAPER}/provenance.json",
+    output:
+        f"{RESULTS}/verification.csv",
+    log:
+        f"{RESULTS}/logs/verify.log",
+    conda:
+        "../../environment.yml"
+    params:
+        sources=sources("verify"),
+        commit=lambda w: commit(ROOT),
+    message:
+        f"Compare {PAPER} with what the last commit has of it"
+    script:
+        "../scripts/verify.py"

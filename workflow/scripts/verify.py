@@ -10,7 +10,7 @@ from focal_curvature.files import write_atomically
 
 
 def main(snakemake):
-    comparison = verification.against_commit(Path(snakemake.input.claims).parent)
+    comparison = verification.against_commit(Path(snakemake.input.runs).parent)
     logging.info("%s", verification.printed(comparison))
     if not comparison.agrees:
         raise ValueError(comparison.conclusion)

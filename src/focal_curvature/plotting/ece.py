@@ -16,7 +16,7 @@ from focal_curvature.plotting.common import (
 )
 from focal_curvature.registry import label
 
-PRODUCT = {"needs": ("runs",), "order": 40}
+PRODUCT = {"needs": ("runs",), "order": 40, "where": "of several gammas"}
 SERIES = {"ece": "as trained", "ece_scaled": "temperature-scaled"}
 
 

@@ -19,7 +19,7 @@ from focal_curvature.plotting.common import (
 )
 from focal_curvature.registry import label
 
-PRODUCT = {"needs": ("runs",), "order": 35}
+PRODUCT = {"needs": ("runs",), "order": 35, "where": "of several gammas"}
 MEASURES = {
     "top_eigenvalue": "top eigenvalue (nats)",
     "trace": "trace (nats)",

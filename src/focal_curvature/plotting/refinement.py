@@ -12,7 +12,7 @@ from focal_curvature.plotting import arms
 from focal_curvature.plotting.common import bound_axis, colours, legend_above, panels
 from focal_curvature.registry import label
 
-PRODUCT = {"needs": ("runs",), "order": 165}
+PRODUCT = {"needs": ("runs",), "order": 165, "where": "of several gammas"}
 PARTS = {
     "nll_refinement": "refinement: NLL after recalibration (nats)",
     "nll_calibration": "calibration: the rest of the NLL (nats)",

@@ -19,7 +19,7 @@ from focal_curvature.plotting.common import (
 )
 from focal_curvature.registry import label
 
-PRODUCT = {"needs": ("runs",), "order": 25}
+PRODUCT = {"needs": ("runs",), "order": 25, "where": "of several gammas"}
 MEASURES = {"top_eigenvalue": "top eigenvalue", "trace": "trace"}
 RUN = ["model", "seed", "hessian_of"]
 

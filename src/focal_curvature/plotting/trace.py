@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from focal_curvature.plotting import curvature
 
-PRODUCT = {"needs": ("runs",), "order": 20}
+PRODUCT = {"needs": ("runs",), "order": 20, "where": "of several gammas"}
 
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from focal_curvature.plotting.common import (
 )
 from focal_curvature.registry import label
 
-PRODUCT = {"needs": ("runs",), "order": 30}
+PRODUCT = {"needs": ("runs",), "order": 30, "where": "of several gammas"}
 
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ __all__ = ["prepare", "printed", "to_json"]
 PRODUCT = {
     "needs": ("runs",),
     "takes": ("controls",),
+    "where": "of several objectives",
     "order": 10,
     "settings": ("rules", "experiment"),
     "formats": ("html", "csv", "md", "tex"),

@@ -202,7 +202,7 @@ def test_verify_compares_and_says_so_by_its_status(tmp_path):
     (fresh / "claims.json").write_text(json.dumps(claims))
     done = CliRunner().invoke(app, ["verify", str(fresh), "--reference", str(reference)])
     assert done.exit_code == 1
-    assert "claims.json" in call("verify", tmp_path, "--reference", reference, ok=False)
+    assert "summary.csv" in call("verify", tmp_path, "--reference", reference, ok=False)
 
 
 @pytest.fixture

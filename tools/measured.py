@@ -314,13 +314,35 @@ def shift() -> str:
     return SHIFT + table(["experiment", "network", "objective", *head], rows) + "\n"
 
 
+PREDICTORS = """
+## What foretells calibration
+
+Cross-entropy alone, trained in many ways. For each seed and intervention, a line from a predictor to
+the outcome is fitted to that seed's runs under all other interventions; *Error*: what it is off under
+this one, in points, mean over interventions with its 95% interval over seeds. *From the trace's*:
+paired by seed, p after Holm's correction. *τ*: Kendall's, within an intervention. The fitted
+temperature is close to the outcome by definition. Described, not judged. Each intervention by itself:
+`paper_figures/<experiment>/tables/predictors.csv`.
+
+"""
+
+
+def predictors() -> str:
+    """Return how well each predictor foretells calibration, as the experiments' tables print it."""
+    parts = [
+        f"{file.parts[-3]}:\n\n{file.read_text(encoding='utf-8')}"
+        for file in sorted(ROOT.glob("paper_figures/*/tables/predictors.md"))
+    ]
+    return PREDICTORS + "\n".join(parts) + "\n"
+
+
 def sections() -> dict[tuple[Path, str], str]:
     """Return each table by its file and its name there."""
     pages = {
         "docs/curvature.md": (smooth, peers, validation),
         "docs/scaling.md": (planning, growth),
         "docs/convolutions.md": (check, convolutions),
-        "docs/results.md": (shift,),
+        "docs/results.md": (shift, predictors),
         "config/README.md": (costs,),
     }
     return {

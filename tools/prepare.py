@@ -31,7 +31,7 @@ def committed(folder: Path) -> dict[str, pd.DataFrame]:
     """Read the tables of a ``paper_figures/<experiment>`` that products are made from."""
     files = [folder / f"{name}.csv" for name in GATHERED]
     # These products are the tables that others need; others share a name with a stage's table.
-    files += [folder / f"tables/{name}.csv" for name in ("claims", "controls")]
+    files += [folder / f"tables/{name}.csv" for name in ("claims", "controls", "predictors")]
     return {file.stem: pd.read_csv(file) for file in files if file.exists()}
 
 

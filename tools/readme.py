@@ -206,10 +206,10 @@ def update(text: str, section: str, name: str = "") -> str:
 def committed() -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
     """Read the verdicts and the summaries of all committed experiments, in order of their names."""
     verdicts = sorted(ROOT.glob("paper_figures/*/claims.json"))
-    tables = sorted(ROOT.glob("paper_figures/*/tables/summary.csv"))
+    tables = {file.parent.name: file.with_name("tables") / "summary.csv" for file in verdicts}
     return (
         [json.loads(file.read_text(encoding="utf-8")) for file in verdicts],
-        {file.parts[-3]: pd.read_csv(file) for file in tables},
+        {name: pd.read_csv(file) for name, file in tables.items()},
     )
 
 

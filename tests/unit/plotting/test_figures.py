@@ -125,6 +125,15 @@ def tables(runs, reliability):
                 ("none", 0), ("fog", 1), ("blur", 1), ("fog", 2), ("test_set", 0)
             )
         ),
+        "predictors": pd.DataFrame(
+            {"model": model, "outcome": outcome, "predictor": predictor, "intervention": name}
+            | {"error": error, "error_low": error - spread, "error_high": error + spread}
+            for model in ("cnn", "resnet")
+            for outcome in ("confidence_gap", "ece")
+            for predictor, error in (("trace_cross_entropy", 0.05), ("none", 0.1))
+            # One seed has no interval.
+            for name, spread in (("all", np.nan), ("epochs", 0.01), ("noise", 0.02))
+        ),
         "spectrum": pd.DataFrame(
             cell | {"probe": probe, "eigenvalue": e, "weight": w}
             for cell in cells
@@ -251,7 +260,7 @@ def test_a_figure_is_drawn_where_all_runs_diverged(figure, tables, tmp_path):
 CLOSER = [
     product.name
     for product in products("figures")
-    if not {"runs", "reliability", "claims", "posterior_points"} & set(product.needs)
+    if not {"runs", "reliability", "claims", "predictors", "posterior_points"} & set(product.needs)
 ]
 
 
@@ -259,7 +268,7 @@ CLOSER = [
 def test_a_closer_look_is_drawn_where_a_models_first_run_diverged(figure, tables, tmp_path):
     for name, table in tables.items():
         gone = pd.Series(False, table.index)
-        if name not in ("reliability", "claims"):
+        if name not in ("reliability", "claims", "predictors"):
             first = "gamma" if "gamma" in table else "objective"
             gone = (table.get("model") == "cnn") & (table[first] == table[first].iloc[0])
         table[~gone].to_csv(tmp_path / f"{name}.csv", index=False)

@@ -68,5 +68,5 @@ def write(folder, rows, claims):
     content = {"experiment": folder.name, "rules": rules, "claims": claims}
     (folder / "claims.json").write_text(json.dumps(content))
     (folder / "provenance.json").write_text(json.dumps(PROVENANCE))
-    Image.new("RGB", (30, 20)).save(folder / "trace.png")
+    Image.new("RGB", (30, 20)).save(folder / "ece.png")
     return folder

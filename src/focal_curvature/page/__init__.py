@@ -27,7 +27,7 @@ LIMIT = 3_000_000  # bytes
 WIDTHS = (1000, 900, 800, 700, 600, 560)
 LEAST_BYTES = 21  # of a figure, for each pixel of its width: what is surely too wide is not tried
 # The page draws the same, larger, from the runs.
-NOT_EMBEDDED = frozenset({"verdicts", "trace_ece", "ece_curvature"})
+NOT_EMBEDDED = frozenset({"verdicts", "trace", "top_eigenvalue", "trace_ece", "ece_curvature"})
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from focal_curvature.registry import label
 POOLED = "pooled"
 # Family of claims -> the figures that show what its verdicts are about.
 FIGURES = {
-    "C1": ("relative_curvature", "top_eigenvalue", "trace"),
+    "C1": ("relative_curvature",),
     "C2": ("ece", "factorial", "refinement", "strength"),
     "C3": ("strength", "arms", "refinement"),
     "C4": ("factorial", "mediation", "interventions", "adaptive_sharpness", "trajectory"),

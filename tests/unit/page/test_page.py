@@ -198,7 +198,7 @@ def test_columns_that_are_judged_by_can_be_chosen_and_have_names(text):
 
 def test_every_figure_that_it_does_not_draw_is_in_it_as_its_file_shows_it(committed):
     shown = {image["alt"]: image for image in committed.of("img")}
-    drawn = ("verdicts", "trace_ece", "ece_curvature")
+    drawn = page.NOT_EMBEDDED
     files = [f for folder in COMMITTED for f in folder.glob("*.png") if f.stem not in drawn]
     assert len(shown) == len(files) > 50
     for file in files[::8]:
@@ -248,15 +248,15 @@ def test_what_there_is_not_is_said(tmp_path):
     (tmp_path / "empty").mkdir()
     rest = write(tmp_path / "rest", summary("cnn", {("ce", 0.0): 0.1}), [claim("cnn", "supported")])
     found = made(tmp_path / "empty", rest)
-    for missing in ("empty: no verdicts yet.", "No results yet.", "No figures yet."):
+    for missing in ("empty: no verdicts.", "No results yet.", "No figures yet."):
         assert found.text.count(missing) == 1
     assert found.text.count("No provenance yet.") == 1
     assert found.text.count("No pooled verdicts yet.") == 1
     (rest / "claims.json").unlink()
-    assert "rest: no verdicts yet." in made(rest).text
+    assert "rest: no verdicts." in made(rest).text
 
 
-@pytest.mark.parametrize("file", ["claims.json", "trace.png", "tables/summary.csv", "runs.csv"])
+@pytest.mark.parametrize("file", ["claims.json", "ece.png", "tables/summary.csv", "runs.csv"])
 def test_a_damaged_file_is_named(tmp_path, file):
     folder = write(tmp_path / "mine", summary("cnn", {("ce", 0.0): 0.1}), [])
     (folder / file).write_text("")
@@ -279,7 +279,7 @@ def test_experiments_of_one_name_are_refused(tmp_path):
 def test_figures_are_as_wide_as_there_is_room_for(tmp_path, monkeypatch):
     folder = write(tmp_path / "mine", summary("cnn", {("ce", 0.0): 0.1}), [])
     noise = np.random.default_rng(0).integers(0, 256, (400, 1200, 3), np.uint8)
-    Image.fromarray(noise).save(folder / "trace.png")
+    Image.fromarray(noise).save(folder / "ece.png")
     size = len(page.render([read(folder)]).encode())
     assert made(folder).of("img")[0]["width"] == "1000"
     monkeypatch.setattr(page, "LIMIT", size - 1)

@@ -63,8 +63,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         Student's t over seeds and Holm's correction over predictors and outcomes of all
         interventions together; ``tau`` is rank agreement. Of all interventions: their mean, each
         counting once. Intervals are of 95% over seeds. Predictors that some run lacks are left
-        out, and so are ways of training that more than a fifth of the seeds lack, and then seeds
-        that lack one.
+        out, and so are ways of training that more than a fifth of the seeds lack, then seeds that
+        lack one, and architectures with fewer than two interventions.
     """
     runs = tables["runs"]
     plain = runs[(runs["objective"] == "ce") & (runs["status"] == "completed")].assign(none=1.0)
@@ -75,6 +75,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         kept = every[every["model"].isin(share.index[share >= 0.8])]
         whole = kept.groupby("seed")["model"].transform("size") == kept["model"].nunique()
         mine = kept[whole].sort_values(["seed", "model"])
+        if mine["intervention"].nunique() < 2:
+            continue
         known = [name for name in PREDICTORS if name in mine and np.isfinite(mine[name]).all()]
         for outcome in OUTCOMES:
             rows += _foretold(mine, outcome, known, {"model": model, "outcome": outcome})

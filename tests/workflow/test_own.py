@@ -118,6 +118,25 @@ def test_a_changed_folder_of_images_is_read_again(checkout_factory):
     assert planned() == {"dataset": 1, "splits": 1}
 
 
+def test_one_loss_and_two_interventions_have_predictors_and_no_verdicts(checkout_factory):
+    checkout = checkout_factory()
+    config = CONFIG | {"objectives": {"focal": {"gamma": [0]}}, "models": {"small_cnn": {}}}
+    del config["regularisers"]
+    config["data"] = {"name": "digits", "train": 100, "validation": 100}
+    config["variants"] = {
+        "short": {"training": {"epochs": 1}},
+        "noise": {"data": {"label_noise": [0.1, 0.2]}},
+    }
+    (checkout.folder / "one.yaml").write_text(yaml.safe_dump(config))
+    planned = checkout.planned("--configfile", "one.yaml")
+    assert planned["train"] == 4
+    assert {"tables_predictors", "figures_predictors"} <= set(planned)
+    assert not {"tables_claims", "figures_verdicts", "figures_trace"} & set(planned)
+    planned = checkout.planned("verify", "--configfile", "one.yaml")
+    assert {"verify", "tables_summary"} <= set(planned)
+    assert "tables_claims" not in planned
+
+
 def idx(array):
     header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
     return header + array.tobytes()

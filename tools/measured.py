@@ -317,11 +317,12 @@ def shift() -> str:
 PREDICTORS = """
 ## What foretells calibration
 
-Cross-entropy alone, trained in many ways. For each seed and intervention, a line from a predictor to
-the outcome is fitted to that seed's runs under all other interventions; *Error*: what it is off under
-this one, in points, mean over interventions with its 95% interval over seeds. *From the trace's*:
-paired by seed, p after Holm's correction. *τ*: Kendall's, within an intervention. The fitted
-temperature is close to the outcome by definition. Described, not judged. Each intervention by itself:
+Cross-entropy alone, trained in many ways. For each seed and intervention, a line from a predictor
+to the outcome is fitted to that seed's runs under all other interventions; *Error*: what it is
+off under this one, in points, mean over interventions with its 95% interval over seeds. *From the
+trace's*: paired by seed, p after Holm's correction. *τ*: Kendall's, within an intervention. The
+fitted temperature is close to the outcome by definition; accuracy and gaps are of the same test
+images. Described, not judged. Each intervention by itself:
 `paper_figures/<experiment>/tables/predictors.csv`.
 
 """

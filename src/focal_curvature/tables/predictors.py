@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import stats
 
 from focal_curvature.analysis.evidence import Mean, holm, mean_over_seeds
+from focal_curvature.analysis.questions import logarithms
 from focal_curvature.analysis.summary import plus_minus
 from focal_curvature.runs import intervention
 
@@ -62,12 +63,12 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         (fraction), ``difference`` that of its error to the trace's of the same seed, with p by
         Student's t over seeds and Holm's correction over predictors and outcomes of all
         interventions together; ``tau`` is rank agreement. Of all interventions: their mean, each
-        counting once. Intervals are of 95% over seeds. Predictors that some run lacks are left
-        out, and so are ways of training that more than a fifth of the seeds lack, then seeds that
-        lack one, and architectures with fewer than two interventions.
+        counting once. Intervals are of 95% over seeds. Runs without a trace are left out, and so
+        are ways of training that more than a fifth of the seeds lack, then seeds that lack one;
+        predictors that some run lacks; and architectures with fewer than two interventions.
     """
     runs = tables["runs"]
-    plain = runs[(runs["objective"] == "ce") & (runs["status"] == "completed")].assign(none=1.0)
+    plain = runs[(runs["objective"] == "ce") & runs[REFERENCE].notna()].assign(none=1.0)
     plain = plain.assign(intervention=plain["variant"].map(intervention, na_action="ignore"))
     rows = []
     for model, every in plain.groupby("architecture", sort=False):
@@ -77,7 +78,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         mine = kept[whole].sort_values(["seed", "model"])
         if mine["intervention"].nunique() < 2:
             continue
-        known = [name for name in PREDICTORS if name in mine and np.isfinite(mine[name]).all()]
+        known = [name for name in PREDICTORS if name in mine and mine[name].notna().all()]
         for outcome in OUTCOMES:
             rows += _foretold(mine, outcome, known, {"model": model, "outcome": outcome})
     table = pd.DataFrame(rows, columns=COLUMNS)
@@ -99,7 +100,7 @@ def _foretold(
     for name in predictors:
         x = runs[name].to_numpy(float).reshape(seeds, -1)
         if PREDICTORS[name][1]:
-            x = np.log(np.maximum(x, x[x > 0].min()))
+            (x,), _ = logarithms(x)
         each = [
             [_error(*pair, place == group) for group in groups] for pair in zip(x, y, strict=True)
         ]

@@ -417,6 +417,14 @@ def test_a_compiled_run_is_the_plain_one_up_to_rounding_and_resumes(data, tmp_pa
         assert one == pytest.approx(two, rel=1e-4)
 
 
+def test_between_regularised_steps_compiled_ones_are_taken(data):
+    run = spec("mlp", gamma=0, regulariser=REGULARISERS["every"], epochs=1)
+    run = replace(run, model_arguments={"hidden": [5]})
+    compiled = alone(replace(run, training=replace(run.training, compile=True)), data)
+    plain = alone(run, data)
+    assert compiled.history[0] == pytest.approx(plain.history[0], rel=1e-4)
+
+
 def test_a_machine_that_cannot_compile_is_told_the_setting(data):
     from torch._inductor import config
 

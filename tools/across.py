@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def tables(root: Path) -> dict[str, object]:
     """Read what the figures are prepared from."""
-    files = sorted(root.glob("paper_figures/*/runs.csv"))
-    runs = {file.parent.name: pd.read_csv(file) for file in files}
+    files = sorted(root.glob("paper_figures/*/claims.json"))  # of those that compare losses
+    runs = {file.parent.name: pd.read_csv(file.with_name("runs.csv")) for file in files}
     return {"runs": runs, "pooled": pd.read_csv(root / "docs/pooled.csv")}
 
 

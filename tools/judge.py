@@ -2,8 +2,8 @@
 
     python tools/judge.py [experiment ...]
 
-Without names: all of them. Writes ``claims.json``, ``tables/claims.*`` and the table behind the
-figure of verdicts; `make figures` draws it.
+Without names: all that have verdicts. Writes ``claims.json``, ``tables/claims.*`` and the table
+behind the figure of verdicts; `make figures` draws it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ def judge(folder: Path) -> None:
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or sorted(
-        p.parent.name for p in ROOT.glob("paper_figures/*/runs.csv")
+        p.parent.name for p in ROOT.glob("paper_figures/*/claims.json")
     ):
         judge(ROOT / "paper_figures" / name)

@@ -33,9 +33,9 @@ def render(findings: pd.DataFrame) -> str:
 
 
 def committed_runs() -> dict[str, pd.DataFrame]:
-    """Read the runs of all committed experiments."""
-    files = sorted(ROOT.glob("paper_figures/*/runs.csv"))
-    return {file.parent.name: pd.read_csv(file) for file in files}
+    """Read the runs of all committed experiments that have verdicts."""
+    files = sorted(ROOT.glob("paper_figures/*/claims.json"))
+    return {file.parent.name: pd.read_csv(file.with_name("runs.csv")) for file in files}
 
 
 if __name__ == "__main__":

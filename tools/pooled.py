@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python tools/pooled.py [runs.csv ...]
 
-Without files: every committed ``paper_figures/<experiment>/runs.csv``.
+Without files: those of all committed experiments that have verdicts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     """Judge, and write the tables."""
     files = [Path(file) for file in sys.argv[1:]]
-    files = files or sorted(ROOT.glob("paper_figures/*/runs.csv"))
+    judged = sorted(ROOT.glob("paper_figures/*/claims.json"))
+    files = files or [file.with_name("runs.csv") for file in judged]
     if not files:
         sys.exit("no runs.csv is committed: name the files")
     rules = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))

@@ -114,7 +114,7 @@ def pack(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         significant digits, None where there is none. ``seed`` is among them.
     """
     table = pd.concat([t.assign(experiment=name) for name, t in runs.items()], ignore_index=True)
-    table["arm"] = [arm(run) for run in table.to_dict("records")]
+    table = table.assign(arm=[arm(run) for run in table.to_dict("records")])
     labels = {
         "experiment": "experiment",
         "dataset": "data set",

@@ -113,8 +113,11 @@ def pack(runs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         vary, each with ``key``, ``group``, ``label``, ``means`` and ``values``, of `DIGITS`
         significant digits, None where there is none. ``seed`` is among them.
     """
-    table = pd.concat([t.assign(experiment=name) for name, t in runs.items()], ignore_index=True)
-    table = table.assign(arm=[arm(run) for run in table.to_dict("records")])
+    parts = [
+        t.assign(experiment=name, arm=[arm(run) for run in t.to_dict("records")])
+        for name, t in runs.items()
+    ]
+    table = pd.concat(parts, ignore_index=True)
     labels = {
         "experiment": "experiment",
         "dataset": "data set",

@@ -24,7 +24,10 @@ from focal_curvature.analysis.evidence import DESCRIBED, VERDICTS
 HOSTILE = "<script>alert(1)</script>"
 LINKS = {"https://doi.org/10.1016/j.patrec.2025.01.031", "https://arxiv.org/abs/2405.00442"}
 COMMITTED = sorted((ROOT / "paper_figures").iterdir())
-CLAIMS = {f.name: json.loads((f / "claims.json").read_text())["claims"] for f in COMMITTED}
+CLAIMS = {
+    file.parent.name: json.loads(file.read_text())["claims"]
+    for file in sorted((ROOT / "paper_figures").glob("*/claims.json"))
+}
 
 # What `make page` runs, in a process that says whether training's libraries were loaded.
 MAKE = """

@@ -10,7 +10,7 @@ import yaml
 from checkout import Checkout
 
 CONFIG = ("--configfile", "config/smoke.yaml")
-TABLES = ("paper_figures/smoke/runs.csv", "paper_figures/smoke/tables/summary.csv")
+TABLES = ("paper_figures/smoke/runs.csv", "paper_figures/smoke/data/reliability.csv")
 LOGITS = "results/smoke/small_cnn/focal-2/seed0/logits.npz"
 
 
@@ -66,7 +66,7 @@ def test_a_scheduler_by_its_commands(local, tmp_path):
     shown = {row["JobId"]: row for row in (fields(line) for line in text.splitlines())}
     jobs = re.findall(r"external jobid '(\d+)'", log.read_text())
     states = [shown[job]["JobState"] for job in jobs]
-    # The data; the run, twice; tables; their summary.
+    # The data; the run, twice; tables; a figure.
     assert sorted(states) == ["CANCELLED"] + ["COMPLETED"] * 5
     assert shown[first]["JobState"] == "CANCELLED"
     trainings = [shown[job] for job in jobs if shown[job].get("TresPerNode") == "gres:gpu:1"]

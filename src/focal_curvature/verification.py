@@ -127,7 +127,7 @@ def _parse(text: Callable[[str], str | None], name: str) -> Results:
     runs = first("runs.csv")
     return Results(
         pd.read_csv(io.StringIO(summary)),
-        json.loads(claims or '{"claims": []}'),
+        {"claims": []} if claims is None else json.loads(claims),
         json.loads(provenance),
         None if runs is None else pd.read_csv(io.StringIO(runs)),
     )

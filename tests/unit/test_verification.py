@@ -207,6 +207,10 @@ def test_an_experiment_without_verdicts_is_compared_by_its_numbers(tmp_path):
     lost = verification.compare(verification.read(reference), verification.read(fresh))
     assert not lost.agrees
     assert "claims.json" in lost.conclusion
+    (fresh / "claims.json").write_text("")
+    with pytest.raises(ValueError, match="Expecting value"):
+        verification.read(fresh)  # damaged, which is not the same as absent
+    (fresh / "claims.json").unlink()
     (reference / "claims.json").unlink()
     neither = verification.compare(verification.read(reference), verification.read(fresh))
     assert neither.agrees

@@ -225,7 +225,7 @@ class Training:
                     _clip(self.networks, settings.clip_norm)
                 self.optimizer.step(learning_rate(settings, epoch, step, steps))
         none = torch.full((size,), math.nan, device=self.device)
-        keys = {key for report in reports for key in report}
+        keys = dict.fromkeys(key for report in reports for key in report)  # in one order always
         self.reports = {key: torch.stack([r.get(key, none) for r in reports], 1) for key in keys}
         # Checked once an epoch: a look at every step would make a GPU wait for it.
         self._require_finite_steps(self.reports.pop("loss").tolist(), epoch)

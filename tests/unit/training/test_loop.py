@@ -458,6 +458,15 @@ def test_between_regularised_steps_mixed_ones_are_taken_and_none_is_missed(data)
         assert all(map(torch.equal, plain, mixed)) == (step % 3 == 0)
 
 
+def test_reports_keep_their_order_which_is_that_of_the_history(data, monkeypatch):
+    training = loop.Training([spec(gamma=0, regulariser=REGULARISERS["sam"])], data, 15, None)
+    reported = dict.fromkeys([f"of_{name}" for name in "zyxwvabcd"], torch.zeros(1))
+    real = training.regulariser
+    monkeypatch.setattr(training, "regulariser", lambda *given: real(*given) | reported)
+    training.train_epoch(0)
+    assert list(training.reports) == ["ascent", *reported]
+
+
 def test_an_epoch_reports_what_its_regularised_steps_saw(data):
     run = spec(gamma=0, regulariser=REGULARISERS["every"], precision="bfloat16", epochs=4)
     mixed = alone(run, data).history

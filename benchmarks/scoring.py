@@ -2,8 +2,8 @@
 
     python benchmarks/scoring.py [FOLDER OF RUNS.CSV]
 
-Writes benchmarks/results/scoring.json and .md. The thousand runs are those of an
-experiment (results/digits by default), repeated as further seeds: only their number is not real.
+Writes benchmarks/results/scoring.json and .md. The thousand runs are those of an experiment
+(paper_figures/digits by default), repeated as further seeds: only their number is not real.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from focal_curvature.products import products
 SAMPLES, CLASSES, RUNS = 10_000, 100, 1000
 # Of all experiments.
 FIGURES = [p.name for p in products("figures") if {*p.needs} <= {"runs", "reliability", "claims"}]
-CLAIMS = Path(__file__).parents[1] / "workflow/claims.yaml"
+ROOT = Path(__file__).parents[1]
+CLAIMS, EXPERIMENT = ROOT / "workflow/claims.yaml", ROOT / "paper_figures/digits"
 
 
 def best(work: Callable[[], Any], rounds: int = 5) -> float:
@@ -90,7 +91,7 @@ def figures(results: Path) -> dict[str, float]:
 def main() -> None:
     """Measure, and write the JSON file and the Markdown table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("results", type=Path, nargs="?", default=Path("results/digits"))
+    parser.add_argument("results", type=Path, nargs="?", default=EXPERIMENT)
     results = parser.parse_args().results
     values, labels = logits()
     found: dict[str, Any] = {"machine": machine(), "seconds": {}}

@@ -46,6 +46,7 @@ from focal_curvature.losses.focal import focal
 from focal_curvature.models.cifar_resnet import resnet20
 from focal_curvature.models.lenet import lenet
 from focal_curvature.models.resnet import resnet18
+from focal_curvature.models.vit import tiny_vit
 from focal_curvature.runs import Objective, RunSpec
 from focal_curvature.training import loop
 
@@ -370,7 +371,7 @@ def main() -> None:
     """Measure, and write the JSON file and the Markdown table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--only", choices=["lenet", *RESNET, "stacked", "peak"])
+    parser.add_argument("--only", choices=["lenet", "vit", *RESNET, "stacked", "peak"])
     arguments = parser.parse_args()
     device, only = arguments.device, arguments.only
     deterministic(1)
@@ -383,9 +384,13 @@ def main() -> None:
     if only in (None, "lenet"):
         images, labels, name = fashion(20_000 if gpu else 2_000)
         found["loops"][f"LeNet, {name}"] = loops(lenet, images, labels, "none", device)
+    kind = "noise of 3 x 32 x 32"
+    if only in (None, "vit"):
+        images, labels = noise(20_000 if gpu else 2_000, (32, 32, 3))
+        found["loops"][f"tiny ViT, {kind}"] = loops(tiny_vit, images, labels, "crop-flip", device)
     name, factory, count = ("ResNet-18", resnet18, 5_000) if gpu else ("ResNet-20", resnet20, 512)
     images, labels = noise(count, (32, 32, 3))
-    name += ", noise of 3 x 32 x 32"
+    name = f"{name}, {kind}"
     for part, (text, threads, own) in RESNET.items():
         if only in (None, part):
             found["loops"][name + text] = loops(

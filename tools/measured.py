@@ -320,10 +320,12 @@ PREDICTORS = """
 Cross-entropy alone, trained in many ways. For each seed and intervention, a line from a predictor
 to the outcome is fitted to that seed's runs under all other interventions; *Error*: what it is
 off under this one, in points, mean over interventions with its 95% interval over seeds. *From the
-trace's*: paired by seed, p after Holm's correction. *τ*: Kendall's, within an intervention. A
-line does not follow a relation that turns. The fitted temperature is close to the outcome by
-definition; accuracy and gaps are of the same test images. Described, not judged. Each
-intervention by itself: `paper_figures/<experiment>/tables/predictors.csv`.
+trace's*: paired by seed, p after Holm's correction. *Neighbours*: the error where the mean of the
+five runs that are nearest in the predictor stands in the line's place: it follows a relation that
+turns, as a line does not. *τ*: Kendall's, within an intervention. The fitted temperature is close
+to the outcome by definition; accuracy and gaps are of the same test images. Described, not judged;
+neighbours were added when the other columns were known. Each intervention by itself:
+`paper_figures/<experiment>/tables/predictors.csv`.
 
 """
 

@@ -1,9 +1,10 @@
-"""Prepare the tables behind committed figures anew, from the tables that are committed.
+"""Prepare committed tables, and those behind figures, anew, from the tables by run.
 
     PYTHONPATH=src python tools/prepare.py [experiment ...]
 
-Without names: of all experiments. For figures that are newer than an experiment; `make figures`
-draws them. What an experiment did not record keeps its table, or has none.
+Without names: of all experiments. For tables and figures that are newer than an experiment; `make
+figures` draws them. What an experiment did not record keeps its table, or has none; verdicts are
+`judge.py`'s.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ if __name__ == "__main__":
     os.environ.update(PORTABLE_KERNELS)
 
 import pandas as pd
+import yaml
 
 from focal_curvature import plotting
-from focal_curvature.products import products
+from focal_curvature.config import load
+from focal_curvature.products import wanted
+from focal_curvature.registry import resolve
+from focal_curvature.runs import RunSpec, expand
 
 ROOT = Path(__file__).resolve().parents[1]
 GATHERED = ("runs", "reliability", "histories")
@@ -35,11 +40,30 @@ def committed(folder: Path) -> dict[str, pd.DataFrame]:
     return {file.stem: pd.read_csv(file) for file in files if file.exists()}
 
 
+def runs_of(experiment: str) -> list[RunSpec]:
+    """Return the runs of a committed experiment, by its configuration."""
+    for file in ROOT.glob("config/*.yaml"):
+        written = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if written["experiment"] == experiment:
+            return expand(load(written))
+    raise ValueError(f"{experiment}: no file of config/ has this experiment")
+
+
 def prepare(folder: Path) -> None:
     """Prepare what can be of a ``paper_figures/<experiment>``."""
+    runs, tables = runs_of(folder.name), committed(folder)
+    for product in wanted("tables", GATHERED, runs):
+        outputs = [folder / f"tables/{product.name}.{suffix}" for suffix in product.formats]
+        if product.settings or not {*product.needs} <= {*tables}:
+            continue
+        made, old = resolve(product.path)(tables), pd.read_csv(outputs[0])
+        if not {*old} <= {*made} or len(made) < len(old):
+            print(f"{outputs[0]}: kept as it is: it has more than its runs now say")
+            continue
+        resolve(product.write)(product.path, made, outputs, {})
     tables = committed(folder)
-    for figure in products("figures"):
-        if not figure.needs or not set(figure.needs) <= set(tables):
+    for figure in wanted("figures", tables, runs):
+        if not figure.needs:
             continue
         data = folder / f"data/{figure.name}.csv"
         try:

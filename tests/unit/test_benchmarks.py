@@ -2,17 +2,34 @@
 
 import importlib
 import json
+import re
 
 import pytest
 from checkout import ROOT
 
 RESULTS = ROOT / "benchmarks/results"
+SCRIPTS = re.findall(r"benchmarks/(\w+)\.py", (ROOT / "Makefile").read_text())
 
 
 @pytest.fixture
 def benchmark(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     return importlib.import_module
+
+
+@pytest.mark.parametrize("name", sorted(set(SCRIPTS)))
+def test_what_make_bench_runs_finds_what_it_imports(benchmark, name):
+    assert callable(benchmark(name).main)
+
+
+def test_scoring_finds_the_runs_that_it_repeats(benchmark, monkeypatch):
+    scoring = benchmark("scoring")
+    # Judging them takes half a minute.
+    monkeypatch.setattr(scoring, "judge", lambda runs, *_: runs)
+    monkeypatch.setattr(scoring, "RUNS", 100)
+    tables = scoring.thousand(scoring.EXPERIMENT)
+    assert len(tables["runs"]) >= 100
+    assert not tables["runs"].duplicated(["model", "objective", "seed"]).any()
 
 
 @pytest.mark.parametrize("name", ["curvature", "training"])

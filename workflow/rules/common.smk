@@ -3,7 +3,7 @@ import atexit
 import gc
 import shutil
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 

@@ -2,7 +2,7 @@
 FILES = {table: [f"{PAPER}/{table}.csv"] for table in ("runs", "reliability", "histories")}
 for name in STAGES:
     for table, pattern in stage_tables(name).items():
-        FILES[table] = list(dict.fromkeys(pattern.format(**model) for model in stage_models(name)))
+        FILES[table] = [pattern.format(**job) for job in stage_wildcards(name)]
 TABLES = wanted("tables", FILES, RUNS.values())
 for product in TABLES:
     FILES.setdefault(product.name, [f"{PAPER}/tables/{product.name}.csv"])

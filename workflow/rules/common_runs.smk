@@ -1,7 +1,12 @@
 # Which runs a job serves, what they are made with, and what it asks a cluster for. No rules in here.
-WILDCARDS = [
-    {"model": run.model, "objective": run.objective.slug, "seed": run.seed} for run in RUNS.values()
-]
+
+
+def wildcards_of(run):
+    """What tells a run's files from those of others."""
+    return {"model": run.model, "objective": run.objective.slug, "seed": run.seed}
+
+
+WILDCARDS = [wildcards_of(run) for run in RUNS.values()]
 
 
 def cell_of(wildcards):

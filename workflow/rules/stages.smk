@@ -15,7 +15,7 @@ for name, stage in STAGES.items():
         log:
             f"{RESULTS}/logs/{stage_job(name)}.log",
         benchmark:
-            counted(name, stage_job(name), stage_models(name) if stage.per_model else [{}])
+            counted(name, stage_job(name), stage_wildcards(name) if stage.per_model else [{}])
         # As long as several runs, begun as soon as it can be, or the others would wait for it.
         priority: 1
         conda:
@@ -32,6 +32,6 @@ for name, stage in STAGES.items():
             curvature=config["curvature"],
             bins=config["calibration"]["bins"],
         message:
-            f"{stage.title}{': {wildcards.model}' if stage.per_model else ''}"
+            stage.title + (": {wildcards}" if stage.per_model else "")
         script:
             "../scripts/stage.py"

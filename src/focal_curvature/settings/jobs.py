@@ -28,6 +28,12 @@ class Jobs:
         choose="likewise. A calibration job loads libraries for five seconds to work for a "
         "tenth of one per run: `model` for small runs",
     )
+    stages: Literal["run", "model"] = option(
+        "model",
+        about="of controls and shift; the other stages serve all of a model's",
+        choose="likewise, of the stages `controls` and `shift`: `run` where a model's runs take "
+        "long, or are to be continued on another machine (docs/faults.md)",
+    )
     checkpoint_seconds: float = option(
         60,
         about="least time between two checkpoints of a run",

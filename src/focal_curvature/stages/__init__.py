@@ -65,6 +65,8 @@ class Stage:
         The file of each run that it is made from.
     per_model : bool
         Whether each model is a job; else one job serves all.
+    by_run : bool
+        Whether what it finds of a run rests on that run alone, so that each run may be a job.
     trains : bool
         Whether it trains the runs once more.
     """
@@ -75,6 +77,7 @@ class Stage:
     title: str
     needs: str = "model.pt"
     per_model: bool = True
+    by_run: bool = False
     trains: bool = False
 
 

@@ -72,4 +72,6 @@ def measure(work: Work, settings: Controls) -> Mapping[str, Rows]:
     return {"controls": rows}
 
 
-STAGE = Stage(Controls, TABLES, measure, "See what moves curvature, and what calibration")
+STAGE = Stage(
+    Controls, TABLES, measure, "See what moves curvature, and what calibration", by_run=True
+)

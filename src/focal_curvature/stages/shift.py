@@ -167,4 +167,4 @@ def _other(work: Work, source: Path, expected: str) -> tuple[Tensor, Tensor]:
     )
 
 
-STAGE = Stage(Shift, TABLES, measure, "Score predictions under distribution shift")
+STAGE = Stage(Shift, TABLES, measure, "Score predictions under distribution shift", by_run=True)

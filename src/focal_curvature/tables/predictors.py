@@ -3,14 +3,15 @@
 An intervention is a variant with all its values: other numbers of epochs, other steps. For each
 seed and intervention a line is fitted, of an outcome on a predictor, to that seed's runs of all
 other interventions, and its error on the runs of this one is measured (Dziugaite et al. 2020, arXiv
-2010.11924: what holds on average over interventions may fail under one). Beside it is Kendall's tau
+2010.11924: what holds on average over interventions may fail under one). Beside it are the error
+of nearest neighbours in a line's place, which follow a relation of any shape, and Kendall's tau
 within an intervention, the plain way of training included (Jiang et al. 2020, arXiv 1912.02178,
 section 5.1).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -39,11 +40,13 @@ PREDICTORS = {
 }
 OUTCOMES = {"confidence_gap": "Confidence gap", "ece": "ECE"}
 ALL = "all"
+NEIGHBOURS = 5
 KEYS = ["model", "outcome", "predictor", "intervention"]
 COLUMNS = [
     *KEYS,
     *("error", "error_low", "error_high", "difference", "difference_low", "difference_high"),
-    *("p", "p_holm", "tau", "tau_low", "tau_high", "seeds"),
+    *("p", "p_holm", "neighbours", "neighbours_low", "neighbours_high"),
+    *("tau", "tau_low", "tau_high", "seeds"),
 ]
 
 
@@ -62,10 +65,12 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         for all interventions. ``error`` is the root mean square error in the outcome's unit
         (fraction), ``difference`` that of its error to the trace's of the same seed, with p by
         Student's t over seeds and Holm's correction over predictors and outcomes of all
-        interventions together; ``tau`` is rank agreement. Of all interventions: their mean, each
-        counting once. Intervals are of 95% over seeds. Runs without a trace are left out, and so
-        are ways of training that more than a fifth of the seeds lack, then seeds that lack one;
-        predictors that some run lacks; and architectures with fewer than two interventions.
+        interventions together; ``neighbours`` is the error where the mean of the ``NEIGHBOURS``
+        runs nearest in the predictor stands in the line's place; ``tau`` is rank agreement. Of all
+        interventions: their mean, each counting once. Intervals are of 95% over seeds. Runs without
+        a trace are left out, and so are ways of training that more than a fifth of the seeds lack,
+        then seeds that lack one; predictors that some run lacks; and architectures with fewer than
+        two interventions.
     """
     runs = tables["runs"]
     plain = runs[(runs["objective"] == "ce") & runs[REFERENCE].notna()].assign(none=1.0)
@@ -96,15 +101,16 @@ def _foretold(
     groups = [*runs["intervention"].dropna().unique()]
     place = runs["intervention"].to_numpy().reshape(seeds, -1)[0]
     y = runs[outcome].to_numpy(float).reshape(seeds, -1)
-    errors, taus = {}, {}
+    errors, around, taus = {}, {}, {}
     for name in predictors:
         x = runs[name].to_numpy(float).reshape(seeds, -1)
         if PREDICTORS[name][1]:
             (x,), _ = logarithms(x)
-        each = [
-            [_error(*pair, place == group) for group in groups] for pair in zip(x, y, strict=True)
-        ]
-        errors[name] = np.array(each)
+        for found, fit in ((errors, _line), (around, _neighbours)):
+            each = [
+                [_error(fit, *pair, place == g) for g in groups] for pair in zip(x, y, strict=True)
+            ]
+            found[name] = np.array(each)
         within = [pd.isna(place) | (place == group) for group in groups]
         each = [[_agreement(a[w], b[w]) for w in within] for a, b in zip(x, y, strict=True)]
         taus[name] = np.array(each)
@@ -113,13 +119,13 @@ def _foretold(
         parts = {ALL: np.arange(len(groups))} | {g: np.array([i]) for i, g in enumerate(groups)}
         for part, at in parts.items():
             error, reference = (errors[which][:, at].mean(axis=1) for which in (name, REFERENCE))
-            agreement = taus[name][:, at].mean(axis=1)
             apart = mean_over_seeds(error - reference)
             rows.append(
                 {**names, "predictor": name, "intervention": part}
                 | _columns("error", mean_over_seeds(error))
                 | _columns("difference", apart)
-                | _columns("tau", mean_over_seeds(agreement))
+                | _columns("neighbours", mean_over_seeds(around[name][:, at].mean(axis=1)))
+                | _columns("tau", mean_over_seeds(taus[name][:, at].mean(axis=1)))
                 | {"p": apart.p, "seeds": seeds}
             )
     return rows
@@ -129,12 +135,28 @@ def _columns(name: str, mean: Mean) -> dict[str, float]:
     return {name: mean.estimate, f"{name}_low": mean.low, f"{name}_high": mean.high}
 
 
-def _error(x: np.ndarray, y: np.ndarray, held_out: np.ndarray) -> float:
-    """Return the error on runs of a line that is fitted to the others."""
-    fitted = np.column_stack([np.ones_like(x), x])
-    # By least norm: a predictor that does not vary foretells the mean.
-    line = np.linalg.pinv(fitted[~held_out]) @ y[~held_out]
-    return float(np.sqrt(np.mean((fitted[held_out] @ line - y[held_out]) ** 2)))
+def _error(
+    fit: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    x: np.ndarray,
+    y: np.ndarray,
+    held_out: np.ndarray,
+) -> float:
+    """Return the error on runs of what is fitted to the others."""
+    foretold = fit(x[~held_out], y[~held_out], x[held_out])
+    return float(np.sqrt(np.mean((foretold - y[held_out]) ** 2)))
+
+
+def _line(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Fit a line, by least norm: a predictor that does not vary foretells the mean."""
+    fitted, asked = (np.column_stack([np.ones_like(values), values]) for values in (x, at))
+    return asked @ (np.linalg.pinv(fitted) @ y)
+
+
+def _neighbours(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Average the nearest runs, with all that are as near as the last of them."""
+    distance = np.abs(at[:, None] - x)
+    last = np.sort(distance, axis=1)[:, [min(NEIGHBOURS, len(x)) - 1]]
+    return np.average(np.broadcast_to(y, distance.shape), axis=1, weights=distance <= last)
 
 
 def _agreement(x: np.ndarray, y: np.ndarray) -> float:
@@ -159,6 +181,7 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
                 "Error (points)": plus_minus(100 * row["error"], 100 * row["error_high"]),
                 "From the trace's": "-" if row["predictor"] == REFERENCE else plus_minus(*apart),
                 "p (Holm)": "-" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}",
+                "Neighbours": plus_minus(100 * row["neighbours"], 100 * row["neighbours_high"]),
                 "Largest error": f"{100 * parts['error'].max():.1f} ({parts['error'].idxmax()})",
                 "τ": plus_minus(row["tau"], row["tau_high"]),
                 "n": row["seeds"],

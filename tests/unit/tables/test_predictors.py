@@ -65,10 +65,29 @@ def test_the_error_is_that_of_a_line_through_the_other_interventions():
     y = np.array([1.0, 3.0, 5.0, 9.0])
     held_out = np.array([False, False, False, True])
     slope, start = np.polyfit(x[:3], y[:3], 1)
-    assert predictors._error(x, y, held_out) == pytest.approx(abs(start + 5 * slope - 9))
+    error = predictors._error(predictors._line, x, y, held_out)
+    assert error == pytest.approx(abs(start + 5 * slope - 9))
     # One seed has an error, but no interval.
     assert table["error"].notna().all()
     assert table["error_low"].isna().all()
+
+
+def test_neighbours_follow_a_relation_that_turns_and_a_line_does_not():
+    x = np.linspace(-1, 1, 41)
+    y = x**2
+    held_out = np.arange(41) % 4 == 0
+    line, near = (
+        predictors._error(fit, x, y, held_out) for fit in (predictors._line, predictors._neighbours)
+    )
+    assert line > 0.9 * np.std(y)
+    assert near < 0.5 * np.std(y)
+
+
+def test_neighbours_of_what_does_not_vary_are_all_runs():
+    y = np.arange(12.0)
+    held_out = y > 9
+    error = predictors._error(predictors._neighbours, np.ones(12), y, held_out)
+    assert error == pytest.approx(np.sqrt(np.mean((y[held_out] - y[~held_out].mean()) ** 2)))
 
 
 def test_a_seed_without_a_run_is_left_out_and_a_variant_without_seeds_as_well():

@@ -91,17 +91,18 @@ test-cluster: install
 test-page: install
 	tests/page/chromium.sh $(VENV)/bin/python -m pytest tests/page
 
-# Every ratio in benchmarks/results anew, on a machine that does nothing else: half an hour, as each
-# script leaves out what would end after its budget (--help, or a constant at its top).
+# What is in benchmarks/results anew, on a machine that does nothing else: half an hour, or forty
+# minutes on a slow processor, as scripts leave out what would end after their budgets (--help, or a constant at
+# the top). ResNet-20's curvature takes as long by itself: benchmarks/curvature.py --models resnet20.
 bench: export PYTHONPATH = src
-bench: reproduce
+bench: install
 	$(VENV)/bin/python benchmarks/around.py
 	$(VENV)/bin/python benchmarks/training.py
 	$(VENV)/bin/python benchmarks/kernels.py
 	$(VENV)/bin/python benchmarks/scoring.py
 	$(VENV)/bin/python benchmarks/planning.py
 	$(VENV)/bin/python benchmarks/growth.py
-	$(VENV)/bin/python benchmarks/curvature.py --grid
+	$(VENV)/bin/python benchmarks/curvature.py --models small_cnn --grid
 	$(VENV)/bin/python benchmarks/smooth.py --data /usr/share/datasets
 
 # On a CUDA machine with a C++ compiler and torch (with Triton), torchvision, numpy, pandas,

@@ -91,8 +91,8 @@ test-cluster: install
 test-page: install
 	tests/page/chromium.sh $(VENV)/bin/python -m pytest tests/page
 
-# What is in benchmarks/results anew, on a machine that does nothing else: half an hour, or forty
-# minutes on a slow processor, as scripts leave out what would end after their budgets (--help, or a constant at
+# What is in benchmarks/results anew, on a machine that does nothing else: half an hour, or forty minutes
+# on a slow processor, as scripts leave out what would end after their budgets (--help, or a constant at
 # the top). ResNet-20's curvature takes as long by itself: benchmarks/curvature.py --models resnet20.
 bench: export PYTHONPATH = src
 bench: install

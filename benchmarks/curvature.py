@@ -21,15 +21,12 @@ import argparse
 import json
 import math
 import multiprocessing
-import os
-import platform
 import resource
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +35,7 @@ import hessian_eigenthings
 import numpy as np
 import pyhessian
 import torch
+from machine import PEERS, machine
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -474,22 +472,6 @@ def memory(name: str) -> dict[str, float]:
     return found
 
 
-def machine() -> dict[str, Any]:
-    """Describe what the numbers depend on, and nothing that names the place."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return {
-        "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), "?"),
-        "cores": os.cpu_count(),
-        "threads used": torch.get_num_threads(),
-        "load average before": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pyhessian": version("pyhessian"),
-        "curvlinops": version("curvlinops-for-pytorch"),
-        "hessian-eigenthings": version("hessian-eigenthings"),
-    }
-
-
 def fitted_digits() -> Iterator[tuple[str, float, int, nn.Module, Tensor, Tensor]]:
     """Yield model, gamma, seed, the network trained on 400 digits, and the digits."""
     x, y = load_digits(return_X_y=True)
@@ -598,7 +580,7 @@ def main() -> None:
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     found |= {"samples": SAMPLES, "gamma": GAMMA}
     for name in arguments.models:
-        found[name] = {"machine": machine(), "memory": memory(name)} | measured(name)
+        found[name] = {"machine": machine(packages=PEERS), "memory": memory(name)} | measured(name)
         file.write_text(
             json.dumps(found, indent=1, default=lambda number: number.item()) + "\n",
             encoding="utf-8",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from focal_curvature import provenance
 
+PEERS = ("pyhessian", "curvlinops-for-pytorch", "hessian-eigenthings")
 
-def machine(device: str = "cpu") -> dict[str, Any]:
+
+def machine(device: str = "cpu", packages: Sequence[str] = ()) -> dict[str, Any]:
     """Return processor, instruction sets, cores, load and versions; torch's once it is imported."""
     about, torch = provenance.collect(), sys.modules.get("torch")
     kernels = about["kernels"] or {}
@@ -28,6 +32,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "load average before": round(os.getloadavg()[0], 1),
         "python": about["python"],
         **{name: about["packages"][name] for name in ("torch", "snakemake")},
+        **{name: version(name) for name in packages},
     }
 
 

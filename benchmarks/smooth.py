@@ -20,7 +20,6 @@ import argparse
 import itertools
 import json
 import math
-import os
 import re
 import statistics
 import sys
@@ -36,6 +35,7 @@ import hessian_eigenthings
 import numpy as np
 import pyhessian
 import torch
+from machine import PEERS, machine
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map_only
@@ -305,7 +305,7 @@ def measured(name: str, x: Tensor, y: Tensor) -> dict[str, Any]:
         "curvlinops, XTrace": needed(xtrace) * cost["curvlinops"] / gradient,
     }
     return {
-        "load average": os.getloadavg()[0],
+        "machine": machine(packages=PEERS),
         "parameters": operator.size,
         "seconds per gradient": gradient,
         "trace": trace,
@@ -405,6 +405,19 @@ def shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", " ")
 
 
+def markdown(found: dict[str, Any]) -> str:
+    """Lay out what was found as a Markdown table."""
+    names = [name for name in NETWORKS if name in found]
+    tables = [flat(found[name]) for name in names]
+    lines = [f"| {MEASURED} images, cross-entropy | " + " | ".join(names) + " |"]
+    lines.append("|---" * (len(names) + 1) + "|")
+    lines += [
+        f"| {key} | " + " | ".join(shown(table[key]) for table in tables) + " |"
+        for key in tables[0]
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Measure, and write the JSON file and the Markdown table."""
     parser = argparse.ArgumentParser()
@@ -426,15 +439,7 @@ def main() -> None:
     table = f"<!-- zoo -->\n{zoo_table(found['zoo'])}\n<!-- end -->"
     text = re.sub("<!-- zoo -->.*?<!-- end -->", lambda _: table, text, flags=re.DOTALL)
     page.write_text(text, encoding="utf-8")
-    names = [name for name in NETWORKS if name in found]
-    tables = [flat(found[name]) for name in names]
-    lines = [f"| {MEASURED} images, cross-entropy | " + " | ".join(names) + " |"]
-    lines.append("|---" * (len(names) + 1) + "|")
-    lines += [
-        f"| {key} | " + " | ".join(shown(table[key]) for table in tables) + " |"
-        for key in tables[0]
-    ]
-    (RESULTS / "smooth.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (RESULTS / "smooth.md").write_text(markdown(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,9 @@ def smooth() -> str:
         row(f"a density of as many products: {peer}", density(peer))
         for peer in found[0]["gradients to"]["a density"]
     ]
-    rows.append(row("load average on two cores", lambda one: shown(one["load average"])))
+    rows.append(row("processor", lambda one: one["machine"]["processor"]))
+    loads = [shown(one["machine"]["load average before"]) for one in found]
+    rows.append(["load average before", *loads])
     return table(["cost in gradients", *networks.values()], rows)
 
 

@@ -32,7 +32,7 @@ def test_scoring_finds_the_runs_that_it_repeats(benchmark, monkeypatch):
     assert not tables["runs"].duplicated(["model", "objective", "seed"]).any()
 
 
-@pytest.mark.parametrize("name", ["curvature", "training"])
+@pytest.mark.parametrize("name", ["curvature", "smooth", "training"])
 def test_the_committed_table_has_the_committed_numbers(benchmark, name):
     found = json.loads((RESULTS / f"{name}.json").read_text())
     assert benchmark(name).markdown(found) == (RESULTS / f"{name}.md").read_text()

@@ -32,6 +32,6 @@ for name, stage in STAGES.items():
             curvature=config["curvature"],
             bins=config["calibration"]["bins"],
         message:
-            stage.title + (": {wildcards}" if stage.per_model else "")
+            ": ".join([stage.title, *stage_job(name).replace("{", "{wildcards.").split("/", 1)[1:]])
         script:
             "../scripts/stage.py"

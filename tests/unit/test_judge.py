@@ -17,7 +17,7 @@ SCRIPT = """
 import contextlib, os, runpy, sys
 sys.path.insert(0, "tools")
 sys.argv = [sys.argv[1], "none"]
-with contextlib.suppress(KeyError):
+with contextlib.suppress(KeyError, ValueError):
     runpy.run_path(sys.argv[0], run_name="__main__")
 from numpy._core._multiarray_umath import __cpu_features__
 print(any(__cpu_features__.get(name) for name in os.environ["NPY_DISABLE_CPU_FEATURES"].split()))

@@ -56,7 +56,8 @@ def prepare(folder: Path) -> None:
         outputs = [folder / f"tables/{product.name}.{suffix}" for suffix in product.formats]
         if product.settings or not {*product.needs} <= {*tables}:
             continue
-        made, old = resolve(product.path)(tables), pd.read_csv(outputs[0])
+        made = resolve(product.path)(tables)
+        old = pd.read_csv(outputs[0]) if outputs[0].exists() else made
         if not {*old} <= {*made} or len(made) < len(old):
             print(f"{outputs[0]}: kept as it is: it has more than its runs now say")
             continue

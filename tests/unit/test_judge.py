@@ -7,6 +7,7 @@ import sys
 
 import judge
 import pandas as pd
+import prepare
 import pytest
 from checkout import ROOT
 
@@ -39,6 +40,20 @@ def test_the_committed_verdicts_follow_from_the_committed_tables(tmp_path, exper
     )
     assert (committed["verdict"] != "not tested").any()
     pd.testing.assert_frame_equal(made, committed, rtol=1e-4, atol=1e-9)
+
+
+def test_tables_by_run_and_those_behind_figures_are_made_anew_and_no_others(tmp_path):
+    kept, made = ROOT / "paper_figures/cifar10_jpeg_fit", tmp_path / "cifar10_jpeg_fit"
+    for part in ("tables", "data"):
+        (made / part).mkdir(parents=True)
+    for name in ("runs", "reliability", "histories"):
+        shutil.copy2(kept / f"{name}.csv", made)
+    prepare.prepare(made)
+    for name in ("tables/predictors.csv", "tables/summary.csv", "data/predictors.csv"):
+        tables = (pd.read_csv(folder / name) for folder in (made, kept))
+        pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-9)
+    names = [{file.name for file in folder.glob("data/*.csv")} for folder in (made, kept)]
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("script", ["judge", "prepare"])

@@ -23,10 +23,10 @@ import pandas as pd
 import yaml
 
 from focal_curvature import plotting
-from focal_curvature.config import load
+from focal_curvature.config import complete
 from focal_curvature.products import wanted
 from focal_curvature.registry import resolve
-from focal_curvature.runs import RunSpec, expand
+from focal_curvature.runs import RunSpec, expand, variants
 
 ROOT = Path(__file__).resolve().parents[1]
 GATHERED = ("runs", "reliability", "histories")
@@ -45,7 +45,8 @@ def runs_of(experiment: str) -> list[RunSpec]:
     for file in ROOT.glob("config/*.yaml"):
         written = yaml.safe_load(file.read_text(encoding="utf-8"))
         if written["experiment"] == experiment:
-            return expand(load(written))
+            full = complete(written)  # unchecked: its images need not be here
+            return expand(full | {"models": variants(full)})
     raise ValueError(f"{experiment}: no file of config/ has this experiment")
 
 

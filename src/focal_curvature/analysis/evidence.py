@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -14,6 +15,9 @@ from scipy import special
 SUPPORTED, CONTRADICTED, NEGLIGIBLE = "supported", "contradicted", "negligible"
 MIXED, INCONCLUSIVE, NOT_TESTED = "mixed", "inconclusive", "not tested"
 DESCRIBED = "described"
+
+# Relative to the numbers themselves: a spread below it is of rounding, and says nothing.
+ROUNDING = 1e-12
 
 # With its symbol, so that no verdict is told by colour alone.
 VERDICTS = {
@@ -162,18 +166,19 @@ def mean_over_seeds(values: np.ndarray, least_error: float = 0.0) -> Mean:
         A lower limit of the standard error, for values on a grid, which may all be equal.
     """
     n = len(values)
-    estimate = float(np.mean(values))
+    estimate = float(values.sum()) / n  # a fifth of what `mean` takes, of so few
     if n < 2:
         return Mean(estimate, np.nan, np.nan, np.nan, np.nan)
     centred = values - estimate
     error = max(float((centred @ centred / (n - 1) / n) ** 0.5), least_error)
-    if error == 0:
+    if error <= ROUNDING * abs(estimate):
         return Mean(estimate, 0.0, estimate, estimate, np.nan)
     half = quantile(0.975, n - 1) * error
     p = 2 * float(special.stdtr(n - 1, -abs(estimate) / error))
     return Mean(estimate, error, estimate - half, estimate + half, p)
 
 
+@lru_cache
 def quantile(level: float, freedom: int) -> float:
     """Return a quantile of Student's t."""
     return float(special.stdtrit(freedom, level))
@@ -198,7 +203,7 @@ def share(part: np.ndarray, total: np.ndarray, null: float = 0.5) -> tuple[Evide
         Standard error of the share, by the delta method.
     """
     n = len(part)
-    a, b = float(part.mean()), float(total.mean())
+    a, b = float(part.sum()) / n, float(total.sum()) / n
     if n < 2 or b == 0:
         raise UndecidedError("the total effect cannot be told from none")
     one, other = part - a, total - b

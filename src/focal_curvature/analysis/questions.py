@@ -138,11 +138,10 @@ def known(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     absent = [column for column in columns if column not in runs]
     if absent:
         raise NotTestedError(f"the runs have no {' and no '.join(absent)}")
-    finite = np.isfinite(runs[[*columns]].to_numpy(float)).all(axis=1)
+    completed = (runs["status"] == "completed").to_numpy()
     needed = [*_KEYS, *dict.fromkeys(columns)]
-    selection = runs.loc[
-        (runs["status"] == "completed").to_numpy() & finite, [c for c in needed if c in runs]
-    ]
+    runs = runs[[c for c in needed if c in runs]]
+    selection = runs[completed & np.isfinite(runs[[*columns]].to_numpy(float)).all(axis=1)]
     if selection.empty:
         raise NotTestedError(f"no completed run has {' and '.join(columns)}")
     return selection

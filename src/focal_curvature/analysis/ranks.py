@@ -18,9 +18,12 @@ def scores(values: np.ndarray, axis: int) -> np.ndarray:
 @lru_cache(maxsize=32)
 def _scores(content: bytes, shape: tuple[int, ...], axis: int) -> np.ndarray:
     ranks = stats.rankdata(np.frombuffer(content).reshape(shape), axis=axis)
-    centred = ranks - ranks.mean(axis=axis, keepdims=True)
+    return _unit(ranks - ranks.mean(axis=axis, keepdims=True), axis)
+
+
+def _unit(centred: np.ndarray, axis: int) -> np.ndarray:
     length = np.sqrt((centred**2).sum(axis=axis, keepdims=True))
-    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
+    return centred / np.where(length > 0, length, 1)
 
 
 def correlation(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
@@ -54,11 +57,10 @@ def _without_each(content: bytes, shape: tuple[int, ...]) -> np.ndarray:
     """Return scores [i, j, ...]: of seed j, seed i taken out."""
     values = np.frombuffer(content).reshape(shape)
     n = len(values)
-    below, level = values[:, None] < values, values[:, None] == values
-    ranks = stats.rankdata(values, axis=0) - below - 0.5 * level
+    below = 0.5 * ((values[:, None] < values).astype(float) + (values[:, None] <= values))
+    ranks = below.sum(axis=0) + 0.5 - below
     diagonal = np.arange(n), np.arange(n)
     centre = (ranks.sum(axis=1) - ranks[diagonal]) / (n - 1)
     centred = ranks - centre[:, None]
     centred[diagonal] = 0
-    length = np.sqrt((centred**2).sum(axis=1, keepdims=True))
-    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
+    return _unit(centred, 1)

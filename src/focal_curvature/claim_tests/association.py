@@ -81,7 +81,7 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     if not (a.any(axis=0) & b.any(axis=0)).all():
         raise UndecidedError("curvature or outcome never varies at a gamma")
     pairs = _pairs(seeds, question.rules["resamples"], int(generator.integers(2**31)))
-    null = products.take(pairs).sum(axis=1)
+    null = products.take(pairs).sum(axis=0)
     p = (1 + (np.abs(null) >= abs(observed) - 1e-9).sum()) / (1 + len(null))
     estimate, without = observed, leave_one_out(x, y).mean(axis=1)
     remark = "curvature's own error not corrected for"
@@ -103,10 +103,10 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
 
 @lru_cache(maxsize=8)
 def _pairs(seeds: int, resamples: int, seed: int) -> np.ndarray:
-    """Return where in a matrix permutations pair seeds: (resamples, seeds), kept for all tests."""
+    """Return where in a matrix permutations pair seeds: (seeds, resamples), kept for all tests."""
     generator = np.random.default_rng(seed)
     orders = generator.permuted(np.tile(np.arange(seeds), (resamples, 1)), axis=1)
-    return orders + seeds * np.arange(seeds)
+    return np.ascontiguousarray((orders + seeds * np.arange(seeds)).T)
 
 
 def _spearman_brown(r: np.ndarray | float) -> np.ndarray | float:

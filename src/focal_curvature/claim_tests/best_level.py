@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from focal_curvature.analysis.evidence import (
+    ROUNDING,
     Data,
     Evidence,
     NotTestedError,
@@ -68,7 +69,7 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     n = len(y)
     gains = np.stack([y[:, :1] - y[:, 1:-1], y[:, -1:] - y[:, 1:-1]])  # ends, seeds, levels
     means, errors = gains.mean(axis=1), gains.std(axis=1, ddof=1) / n**0.5
-    if not (errors > 0).all():
+    if not (errors > ROUNDING * np.abs(means)).all():
         raise UndecidedError("the outcome does not vary over seeds")
     t = means / errors
     best = int(t.min(axis=0).argmax())

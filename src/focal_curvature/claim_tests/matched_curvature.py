@@ -105,13 +105,10 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
 
 def _on_the_curve(at: np.ndarray, where: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Interpolate each row's points linearly, level beyond them."""
+    rows = np.arange(len(at))
     order = where.argsort(axis=1, kind="stable")
-    where, values = (np.take_along_axis(a, order, axis=1) for a in (where, values))
-    right = (where <= at[:, None]).sum(axis=1).clip(1, where.shape[1] - 1)[:, None]
-    x0, x1, y0, y1 = (
-        np.take_along_axis(points, i, axis=1)[:, 0]
-        for points in (where, values)
-        for i in (right - 1, right)
-    )
+    where, values = where[rows[:, None], order], values[rows[:, None], order]
+    right = (where <= at[:, None]).sum(axis=1).clip(1, where.shape[1] - 1)
+    x0, x1, y0, y1 = (a[rows, i] for a in (where, values) for i in (right - 1, right))
     passed = np.divide(at - x0, x1 - x0, out=(at >= x0).astype(float), where=x1 > x0).clip(0, 1)
     return np.where(passed < 1, y0 + passed * (y1 - y0), y1)

@@ -16,10 +16,13 @@ as much as they are correlated at equal gamma would leave no effect through curv
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from focal_curvature.analysis.evidence import (
+    ROUNDING,
     Data,
     Evidence,
     NotTestedError,
@@ -92,23 +95,20 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     if not effect.high < 0:
         barrier = f"gamma {question.gamma:g} does not lower the outcome significantly"
 
-    def through(given: bool) -> tuple[Evidence, float]:
-        point, left = _indirect(arrays, first, last, given)
-        return share(n * point - (n - 1) * left, total)
-
-    alone, error = through(False)
+    (alone, error), *given = (
+        share(n * point - (n - 1) * left, total) for point, left in _indirect(arrays, first, last)
+    )
     parts = [Part("share above one half", alone.estimate - 0.5, error)]
     p, remark = alone.p, ""
     supports = alone.estimate > 0.5
-    if "given" in arrays:
-        beside, its_error = through(True)
+    for beside, its_error in given:
         parts.append(Part("and given the training fit", beside.estimate - 0.5, its_error))
         if supports:
             p = max(p, beside.p if beside.estimate > 0.5 else 1.0)
         remark = f"given the training fit {beside.estimate:.2f}; "
-    elif supports and question.claim.get("given") and not barrier:
+    if supports and question.claim.get("given") and not given and not barrier:
         barrier = "the training fit is not recorded, beside which the share must stand"
-    a, b = (v - v.mean(axis=0) for v in (x, y))
+    a, b = (_deviations(v) for v in (x, y))
     norm = np.sqrt((a * a).sum() * (b * b).sum())
     if norm == 0:
         raise UndecidedError("curvature or outcome never varies at a gamma")
@@ -124,28 +124,42 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
 
 
 def _indirect(
-    arrays: dict[str, np.ndarray], first: int, last: int, given: bool
-) -> tuple[float, np.ndarray]:
-    """Return the effect through the first mediator, of all seeds and without each of them."""
-    mediators = [arrays["x"][..., None]] + ([arrays["given"]] if given else [])
+    arrays: dict[str, np.ndarray], first: int, last: int
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield the effect through curvature, of all seeds and without each of them.
+
+    First of curvature alone, then with the training fit beside it where there is one.
+    """
+    mediators = [arrays["x"][..., None], *([arrays["given"]] if "given" in arrays else [])]
     z = np.concatenate(mediators, axis=-1)  # seeds, gammas, mediators
     n, last_is = len(z), z[:, last, 0] - z[:, first, 0]
-    products = _sums(z, z)
+    products, right = _sums(z, z), _sums(z, arrays["y"][..., None])
     if "half0" in arrays:
         sums = _sums(*(np.stack([arrays["half0"], arrays["half1"]], axis=-1),) * 2)
         norm = np.sqrt(sums[:, 0, 0] * sums[:, 1, 1])
         r = sums[:, 0, 1] / np.maximum(norm, np.finfo(float).tiny)
         products[:, 0, 0] *= np.clip(2 * r / (1 + np.maximum(r, 0)), LEAST_RELIABILITY, 1.0)
-    slopes = np.linalg.pinv(products) @ _sums(z, arrays["y"][..., None])
     moved = np.r_[last_is.mean(), (last_is.sum() - last_is) / (n - 1)]
-    effects = slopes[:, 0, 0] * moved
-    return float(effects[0]), effects[1:]
+    for count in sorted({1, z.shape[-1]}):
+        slopes = np.linalg.pinv(products[:, :count, :count], rcond=ROUNDING) @ right[:, :count]
+        effects = slopes[:, 0, 0] * moved
+        yield float(effects[0]), effects[1:]
 
 
 def _sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return sums of products at equal gamma, of all seeds and without each: (1 + seeds, ...)."""
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    a, b = _deviations(a), _deviations(b)
     each = np.einsum("sgi,sgj->sij", a, b)
     total = each.sum(axis=0)
     n = len(a)
-    return np.concatenate([total[None], total - n / (n - 1) * each])
+    sums = np.concatenate([total[None], total - n / (n - 1) * each])
+    # Of seeds that are all the same, as a draw or an omission may leave them.
+    sums[np.abs(sums) < ROUNDING * np.abs(each).sum(axis=0)] = 0
+    return sums
+
+
+def _deviations(values: np.ndarray) -> np.ndarray:
+    """Return deviations from the mean over seeds, zero where they are of rounding."""
+    deviations = values - values.mean(axis=0)
+    deviations[np.abs(deviations) < ROUNDING * np.abs(values)] = 0
+    return deviations

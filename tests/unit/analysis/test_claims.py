@@ -334,6 +334,40 @@ def test_the_mean_over_seeds_is_scipys_t_test():
     assert (found.low, found.high) == pytest.approx(tuple(wanted.confidence_interval()))
 
 
+@pytest.mark.parametrize("n", range(2, 12))
+def test_values_that_differ_by_rounding_alone_decide_nothing(n):
+    assert np.isnan(mean_over_seeds(np.full(n, 0.1)).p)
+    assert np.isnan(mean_over_seeds(np.array([0.1, 0.3 - 0.2] * n)).p)
+
+
+# Others permute, or draw, seed by seed.
+EXACT = ["both_move", "intervention", "matched_curvature", "mediation", "ratio", "trend"]
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_the_order_of_the_seeds_decides_nothing(kind):
+    runs = pd.read_csv(ROOT / "paper_figures/cifar10_jpeg_factorial/runs.csv")
+    tests = [
+        test
+        for test in claims.prepare(runs, FULL)
+        if test.data and test.question.claim["test"] == kind
+    ]
+    assert tests
+    for test in tests:
+        n = test.data.seeds
+        for draw in ([0] * n, [1] * (n - 1) + [0], [2] * (n - 2) + [3, 3], [*range(n)]):
+            one, other = (
+                test.evidence(np.array(seeds), np.random.default_rng(0))
+                for seeds in (draw, draw[::-1])
+            )
+            if isinstance(one, str) or isinstance(other, str):
+                assert one == other
+                continue
+            numbers = [[e.estimate, e.low, e.high, e.p] for e in (one, other)]
+            np.testing.assert_allclose(*numbers, rtol=1e-6, atol=1e-9)
+            assert one.barrier == other.barrier
+
+
 def test_a_shares_interval_holds_what_its_test_does_not_reject():
     generator = np.random.default_rng(0)
     total = generator.normal(-1, 0.3, 12)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+if __name__ == "__main__":
+    import portable  # noqa: F401
+
 import pandas as pd
 
 from focal_curvature import plotting

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+if __name__ == "__main__":
+    import portable  # noqa: F401
+
 import pandas as pd
 from measured import table
 from neighbours import committed_runs

@@ -10,6 +10,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    import portable  # noqa: F401
+
 import pandas as pd
 import yaml
 

@@ -9,15 +9,11 @@ figures` draws them. What an experiment did not record keeps its table, or has n
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
-from focal_curvature.provenance import PORTABLE_KERNELS
-
 if __name__ == "__main__":
-    # Before numpy is imported: what is made here is what the workflow makes, to the last bit.
-    os.environ.update(PORTABLE_KERNELS)
+    import portable  # noqa: F401
 
 import pandas as pd
 import yaml

@@ -13,19 +13,27 @@ models: {{small_cnn: {{}}, mlp: {{}}}}
 objectives: {{focal: {{gamma: [0, 1, 2, 3, 5]}}}}
 seeds: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 training: {{epochs: 1, batch_size: 32, learning_rate: 0.05}}
-jobs: {{train: {train}, curvature: {others}, calibration: {others}}}
+controls: {{seeds: [0]}}
+jobs: {{train: {train}, curvature: {others}, calibration: {others}, stages: {stages}}}
 """
 
 
 @pytest.mark.parametrize(
     # 100 runs or 10 cells at 40 in a submission, data, products, and 20 jobs of cells whose runs
-    # are trained one by one in one more; single: gather, cost.
-    ("train", "others", "groups"),
-    [("run", "run", 3 + 2), ("run", "cell", 3 + 2 + 1), ("cell", "cell", 1 + 2)],
+    # are trained one by one in one more; single: gather, cost, and controls of each model.
+    ("train", "others", "stages", "groups", "single"),
+    [
+        ("run", "run", "run", 3 + 2, 2),
+        ("run", "cell", "model", 3 + 2 + 1, 2 + 2),
+        ("cell", "cell", "model", 1 + 2, 2 + 2),
+        ("cell", "cell", "run", 1 + 2, 2),
+    ],
 )
-def test_slurm_profile_groups_runs(checkout_factory, train, others, groups):
+def test_slurm_profile_groups_runs(checkout_factory, train, others, stages, groups, single):
     checkout = checkout_factory()
-    (checkout.folder / "config/grid.yaml").write_text(GRID.format(train=train, others=others))
+    (checkout.folder / "config/grid.yaml").write_text(
+        GRID.format(train=train, others=others, stages=stages)
+    )
     text = checkout.snakemake(
         *("--dry-run", "--workflow-profile", "workflow/profiles/slurm"),
         *("--configfile", "config/grid.yaml"),
@@ -33,7 +41,7 @@ def test_slurm_profile_groups_runs(checkout_factory, train, others, groups):
     grouped = re.findall(r"^\[.*Group job (?:data|runs|cells|paper) ", text, re.MULTILINE)
     assert len(grouped) == groups
     alone = re.findall(r"^\[[^\n]*\]\nJob \d+: ", text, re.MULTILINE)
-    assert len(alone) == 2
+    assert len(alone) == single
 
 
 BESIDE = {
@@ -52,7 +60,11 @@ def asked(checkout_factory):
         stream.write("\nfor each in workflow.rules:\n    each.message = None\n")
 
     def ask(**changes):
-        config = yaml.safe_load(GRID.format(train="run", others="run")) | BESIDE | changes
+        config = (
+            yaml.safe_load(GRID.format(train="run", others="run", stages="model"))
+            | BESIDE
+            | changes
+        )
         config["training"]["epochs"] = 60
         config["models"] = {"mlp": {"resources": {"train": {"mem_mb": 9000}}}}
         config["regularisers"] = {"hessian_trace": {"strength": [0.1]}}

@@ -3,10 +3,15 @@ STAGES = {name: stage for name, stage in stages.stages().items() if config[name]
 SETTINGS = {name: read(stage.settings, config[name]) for name, stage in STAGES.items()}
 
 
+def serves_one_run(name):
+    """Whether each run is a job of a stage, in its run's group."""
+    return STAGES[name].by_run and config["jobs"]["stages"] == "run"
+
+
 def stage_job(name):
     """Pattern that tells a stage's jobs apart."""
     stage = STAGES[name]
-    if stage.by_run and config["jobs"]["stages"] == "run":
+    if serves_one_run(name):
         return f"{name}/{{model}}/{{objective}}/seed{{seed}}"
     return f"{name}/{{model}}" if stage.per_model else name
 

@@ -18,6 +18,8 @@ for name, stage in STAGES.items():
             counted(name, stage_job(name), stage_wildcards(name) if stage.per_model else [{}])
         # As long as several runs, begun as soon as it can be, or the others would wait for it.
         priority: 1
+        group:
+            "runs" if serves_one_run(name) else None
         conda:
             "../../environment.yml"
         threads: config["threads"]

@@ -30,9 +30,10 @@ class Jobs:
     )
     stages: Literal["run", "model"] = option(
         "model",
-        about="of controls and shift; the other stages serve all of a model's",
-        choose="likewise, of the stages `controls` and `shift`: `run` where a model's runs take "
-        "long, or are to be continued on another machine (docs/faults.md)",
+        about="of stages that look at each run alone, as controls and shift; others serve a model",
+        choose="likewise, of the stages that look at each run alone, as `controls` and `shift`: "
+        "`run` where a model's runs take long, or are to be continued on another machine "
+        "(docs/faults.md)",
     )
     checkpoint_seconds: float = option(
         60,

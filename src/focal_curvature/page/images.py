@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-COLOURS = 32  # of a figure; edges of lines are mixtures of few
+COLOURS = 30  # of a figure; edges of lines are mixtures of few
 
 
 class Embedded(NamedTuple):
@@ -39,8 +39,11 @@ def embed(file: Path, width: int) -> Embedded:
     if image.width > width:
         size = width, round(image.height * width / image.width)
         image = image.resize(size, Image.Resampling.LANCZOS)
-    # Two rounds of k-means halve the difference from the file, for a twentieth more bytes.
-    few = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+    # Of every third pixel, which takes an eighth of the time. Two rounds of k-means halve the
+    # difference from the file, for a twentieth more bytes.
+    sample = image.resize([-(-side // 3) for side in image.size], Image.Resampling.NEAREST)
+    palette = sample.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2)
+    few = image.quantize(palette=palette, dither=Image.Dither.NONE)
     stream = io.BytesIO()
     few.convert("RGB").save(stream, "WEBP", lossless=True, quality=80, method=4)
     uri = f"data:image/webp;base64,{base64.b64encode(stream.getvalue()).decode()}"

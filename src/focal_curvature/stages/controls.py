@@ -36,7 +36,7 @@ class Controls(StageSettings):
     factors: list[float] = option(
         [0.25, 4],
         about="that a layer is multiplied and the next one divided by",
-        choose="that a layer is multiplied and the next one divided by; a run costs three "
+        choose="that a layer is multiplied and the next one divided by; a run costs two "
         "curvature estimates of the engine, and one more per factor",
         minItems=1,
         uniqueItems=True,

@@ -14,6 +14,11 @@ EXPERIMENTS = sorted(folder.name for folder in (ROOT / "paper_figures").iterdir(
 # What `make figures` runs, in a process that says whether anything but drawing was loaded.
 REDRAW = """
 import runpy, sys
+from focal_curvature import plotting
+draw = plotting.draw
+plotting.draw = lambda figure, data, outputs: draw(
+    figure, data, [output for output in outputs if output.suffix in {suffixes!r}]
+)
 sys.argv = ["plotting", {folder!r}]
 runpy.run_module("focal_curvature.plotting", run_name="__main__")
 loaded = {{"torch", "snakemake", "focal_curvature.training"}} & set(sys.modules)
@@ -25,13 +30,15 @@ sys.exit(f"loaded {{loaded}}" if loaded else 0)
 def test_figures_are_redrawn_without_training(experiment, tmp_path):
     committed = ROOT / "paper_figures" / experiment
     folder = tmp_path / experiment
+    # Fonts in a pdf take as long as all else: of one experiment, as what is drawn is the same.
+    suffixes = (".pdf", ".png") if experiment == "digits" else (".png",)
     shutil.copytree(committed / "data", folder / "data")
     subprocess.run(
-        [sys.executable, "-c", REDRAW.format(folder=str(folder))],
+        [sys.executable, "-c", REDRAW.format(folder=str(folder), suffixes=suffixes)],
         env={"PYTHONPATH": str(ROOT / "src")},
         check=True,
     )
-    figures = sorted(f.name for f in committed.glob("*.p*") if f.suffix in (".pdf", ".png"))
+    figures = sorted(f.name for f in committed.glob("*.p*") if f.suffix in suffixes)
     assert sorted(file.name for file in folder.glob("*.p*")) == figures
     for name in figures:
         if name.endswith(".png"):

@@ -80,15 +80,21 @@ def _of(config: Mapping[str, Any]) -> Iterator[Case]:
             yield Case(model, arguments, *shape, len(config["seeds"]))
 
 
-def compare(case: Case) -> dict[str, Any]:
+def compare(case: Case, gradients: int) -> dict[str, Any]:
     """Compare all convolutions of a gradient, of a small network's second derivatives too.
+
+    Parameters
+    ----------
+    case : Case
+    gradients : int
+        How many are timed, which takes most of a large network's time.
 
     Returns
     -------
     dict
         ``comparisons``, a list of dict; ``second``, whether those of second derivatives are among
         them; ``check_seconds`` that this took with one thread, and ``step_seconds`` of a gradient
-        on `STEP` images per network.
+        on `STEP` images per network, None if none is timed.
     """
     import torch
     from torch.nn import functional as F
@@ -115,18 +121,18 @@ def compare(case: Case) -> dict[str, Any]:
     )
     check = time.perf_counter() - start
     steps = []
-    for _ in range(3):
+    for _ in range(gradients):
         start = time.perf_counter()
         loss(STEP).backward()
         steps.append(time.perf_counter() - start)
     return {
         **{"comparisons": [asdict(comparison) for comparison in comparisons], "second": second},
-        **{"check_seconds": check, "step_seconds": min(steps)},
+        **{"check_seconds": check, "step_seconds": min(steps, default=None)},
     }
 
 
 def in_a_process(
-    several: Sequence[Case], environment: Mapping[str, str]
+    several: Sequence[Case], environment: Mapping[str, str], gradients: int = 0
 ) -> dict[Case, dict[str, Any]]:
     """Compare cases one after the other in another process.
 
@@ -136,7 +142,7 @@ def in_a_process(
         If the process fails, or crashes; names the case.
     """
     done = subprocess.run(
-        [sys.executable, __file__, json.dumps([asdict(case) for case in several])],
+        [sys.executable, __file__, json.dumps([asdict(case) for case in several]), str(gradients)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -156,7 +162,7 @@ def table() -> Iterator[dict[str, Any]]:
     own = torch.backends.cpu.get_cpu_capability()
     for case in cases():
         for name, environment in ((own, {}), ("limited to AVX2", AVX2)):
-            found = in_a_process([case], environment)[case]
+            found = in_a_process([case], environment, gradients=3)[case]
             comparisons = found.pop("comparisons")
             errors = {
                 kind: max((c["error"] for c in comparisons if c["result"] == kind), default=None)
@@ -171,6 +177,6 @@ def table() -> Iterator[dict[str, Any]]:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         for fields in json.loads(sys.argv[1]):
-            print(json.dumps(compare(Case(**fields))), flush=True)
+            print(json.dumps(compare(Case(**fields), int(sys.argv[2]))), flush=True)
     else:
         pd.DataFrame(table()).to_csv(FILE, index=False, float_format="%.3g")

@@ -136,8 +136,10 @@ def test_a_module_with_a_prefix_and_other_names_runs(tmp_path):
 
 def test_an_example_with_a_loss_of_one_s_own_runs_from_another_folder(tmp_path):
     shutil.copytree(ROOT / "examples/own_loss", tmp_path, dirs_exist_ok=True)
-    Place(tmp_path).snakemake("-s", str(ROOT / "workflow/Snakefile"), "--cores", "2")
-    table = (tmp_path / "paper_figures/own_loss/runs.csv").read_text()
+    runs = tmp_path / "paper_figures/own_loss/runs.csv"
+    workflow = ("-s", str(ROOT / "workflow/Snakefile"))
+    Place(tmp_path).snakemake(*workflow, "--cores", "2", str(runs.relative_to(tmp_path)))
+    table = runs.read_text()
     assert "small_cnn/poly-1/seed1" in table
     assert table.count("completed") == 6
 

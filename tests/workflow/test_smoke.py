@@ -10,15 +10,9 @@ import pandas as pd
 import pytest
 import torch
 from checkout import Checkout
+from filelock import FileLock
 
 SMOKE = ("--configfile", "config/smoke.yaml")
-
-
-@pytest.fixture(scope="session")
-def finished(checkout_factory):
-    checkout = checkout_factory()
-    checkout.snakemake("--cores", "2", *SMOKE)
-    return checkout
 
 
 class Copy(Checkout):
@@ -26,6 +20,19 @@ class Copy(Checkout):
 
     def __init__(self, source, folder):
         self.folder = shutil.copytree(source, folder, symlinks=True)
+
+
+@pytest.fixture(scope="session")
+def finished(checkout_factory, tmp_path_factory, worker_id):
+    """Made once; each of xdist's processes has a copy, which its tests edit."""
+    ours = tmp_path_factory.getbasetemp()
+    first = (ours if worker_id == "master" else ours.parent) / "smoke"
+    with FileLock(f"{first}.lock"):
+        if not first.exists():
+            checkout = checkout_factory()
+            checkout.snakemake("--cores", "2", *SMOKE)
+            checkout.folder.rename(first)
+    return Copy(first, tmp_path_factory.mktemp("smoke") / "copy")
 
 
 @contextmanager

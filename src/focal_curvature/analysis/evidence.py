@@ -212,6 +212,8 @@ def share(part: np.ndarray, total: np.ndarray, null: float = 0.5) -> tuple[Evide
     )
     ratio, t2 = a / b, quantile(0.975, n - 1) ** 2
     error = float(np.sqrt(max(va - 2 * ratio * vab + ratio**2 * vb, 0.0))) / abs(b)
+    if error <= ROUNDING * abs(ratio):
+        error = 0.0
     lead, middle, constant = b * b - t2 * vb, a * b - t2 * vab, a * a - t2 * va
     root = middle * middle - lead * constant
     low, high = -np.inf, np.inf

@@ -43,8 +43,9 @@ def test_figures_are_redrawn_without_training(experiment, tmp_path):
     assert pairs[0] == pairs[1]
     assert sorted(file.name for file in folder.glob("*.p*")) == figures
     for name in figures:
-        if name.endswith(".png"):
-            before, after = (image.imread(place / name) for place in (committed, folder))
+        files = committed / name, folder / name
+        if name.endswith(".png") and files[0].read_bytes() != files[1].read_bytes():
+            before, after = map(image.imread, files)
             assert before.shape == after.shape, name
             # Other versions of the font renderer may shade edges differently.
             assert np.abs(before - after).mean() < 0.005, name

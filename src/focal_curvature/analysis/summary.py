@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from focal_curvature.analysis.evidence import quantile
 from focal_curvature.files import write_atomically
 
 CELL = ["model", "objective", "gamma"]
@@ -70,13 +69,9 @@ def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, np.nan, np.nan
-    half = np.std(values, ddof=1) / np.sqrt(len(values)) * _quantile(level, len(values) - 1)
+    student = quantile((1 + level) / 2, len(values) - 1)
+    half = np.std(values, ddof=1) / np.sqrt(len(values)) * student
     return mean, mean - half, mean + half
-
-
-@cache
-def _quantile(level: float, freedom: int) -> float:
-    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 def flags_as_numbers(runs: pd.DataFrame) -> pd.DataFrame:

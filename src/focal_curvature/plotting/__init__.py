@@ -66,7 +66,8 @@ def draw(figure: str, data: Path, outputs: list[Path]) -> None:
         module = load(figure)
         drawn = module.draw(table) if len(table) else nothing(*getattr(module, "NOTHING", ()))
         # Each layout starts from the last one: without this, files would depend on their order.
-        drawn.draw_without_rendering()
+        if drawn.axes:
+            drawn.get_layout_engine().execute(drawn)
         drawn.set_layout_engine("none")
         for output in outputs:
             kind = output.suffix[1:]

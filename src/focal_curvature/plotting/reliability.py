@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy import stats
+from scipy import special
 
 from focal_curvature.plotting.common import LOOKS, colours, legend_above, panels
 from focal_curvature.registry import label
@@ -57,7 +57,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     # Sum over seeds of the squares of correct - accuracy * count, none below zero by rounding.
     residual = (squares - 2 * accuracy * products + accuracy**2 * counts).clip(lower=0)
     seeds = pooled["seeds"].where(pooled["seeds"] > 1)
-    half = np.sqrt(seeds / (seeds - 1) * residual) / pooled["count"] * stats.t.ppf(0.975, seeds - 1)
+    half = np.sqrt(seeds / (seeds - 1) * residual) / pooled["count"] * special.stdtrit(seeds - 1, 0.975)
     pooled = pooled.assign(accuracy=accuracy, low=accuracy - half, high=accuracy + half)
     pooled["share"] = pooled["count"] / pooled.groupby(keys[:3])["count"].transform("sum")
     return pooled[pooled["count"] >= FEWEST].reset_index()

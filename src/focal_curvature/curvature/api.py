@@ -202,6 +202,8 @@ def measure(
         relative_error=relative_error,
         top=k,
     )
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model: a {type(model).__name__} is no nn.Module")
     _warn_of_training(model)
     if device is None:
         device = next(iter(model.parameters()), torch.zeros(())).device
@@ -262,6 +264,8 @@ def _shown(problem: Problem, progress: bool | None) -> Iterator[Problem]:
 
 
 def _loss(loss: str | Loss) -> Loss:
+    if isinstance(loss, type):
+        raise ValueError(f"loss: {loss.__name__} is a class: give {loss.__name__}()")
     if not isinstance(loss, str):
         return loss
     if loss not in LOSSES:

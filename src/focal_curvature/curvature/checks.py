@@ -13,11 +13,12 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_on
 
 from ..memory import out_of_memory
 from .prepare import Called, UnsupportedError, first_line, refuse
-from .samples import LoadedSamples, Samples, length
+from .samples import LoadedSamples, Samples, length, rows
 
 # Name of a module, its class's name, whether a gradient goes in, and the tensors it returned.
 Call = tuple[str, str, bool, list[Tensor]]
 
+PARTS = 8  # of a batch, whose means are held against its mean
 MIXES = "mixes the samples of a batch, so that the loss is no mean over samples"
 
 
@@ -89,7 +90,7 @@ def check_network(
     Returns
     -------
     tree : TreeSpec or None
-        Of the outputs, None where they are one tensor.
+        Of the outputs, None where they are one tensor of more than one number a sample.
     shapes : tuple of torch.Size
         Of one sample's part of each.
 
@@ -124,7 +125,7 @@ def check_network(
                 model(first)
             _compare(calls, alone, MIXES)
     shapes = tuple(leaf.shape[1:] for leaf in leaves)
-    return (None if isinstance(out, Tensor) else tree), shapes
+    return (None if isinstance(out, Tensor) and out.ndim > 1 else tree), shapes
 
 
 def _check_gradients(calls: list[Call]) -> None:
@@ -175,20 +176,25 @@ def _apart(one: Call, other: Call) -> bool:
 
 
 def check_loss(
-    loss: Callable[[Any, Any], Tensor], model: Called, inputs: Any, targets: Any
+    loss: Callable[[Any, Any], Tensor],
+    model: Called,
+    samples: Samples | LoadedSamples,
+    *,
+    batch: int,
+    deeply: bool,
 ) -> bool:
     """Call a loss on two samples; return whether it gives losses by sample, not their mean.
+
+    A mean is held against those of parts of each batch, if ``deeply``; else of two samples alone.
+    Means by the weights of classes, or without some targets, are no means over samples.
 
     Raises
     ------
     UnsupportedError
         If it takes no such outputs or targets, or gives neither of both.
     """
-    n = length(inputs)
 
-    def called(k: slice) -> Tensor:
-        x, y = tree_map_only(Tensor, lambda t: t[k], (inputs, targets))
-        out = tree_map_only(Tensor, Tensor.double, model(x))
+    def called(out: Any, y: Any) -> Tensor:
         with (
             refuse(f"the loss cannot take outputs {_shown(out)} and targets {_shown(y)}"),
             warnings.catch_warnings(),
@@ -197,22 +203,33 @@ def check_loss(
             warnings.filterwarnings("error", "Using a target size")
             return loss(out, y)
 
+    def double(x: Any) -> Any:
+        return tree_map_only(Tensor, Tensor.double, model(x))
+
+    x, y = samples.first(2)
     with torch.no_grad():
-        losses = called(slice(n))
+        losses = called(double(x), y)
         if not isinstance(losses, Tensor):
             raise UnsupportedError(f"the loss returns a {type(losses).__name__}, not a tensor")
         if losses.ndim:
-            if len(losses) != n:
+            if len(losses) != length(x):
                 raise UnsupportedError(
-                    f"the loss returns {tuple(losses.shape)} for {n} samples: a row per sample, "
-                    "or a mean, is needed"
+                    f"the loss returns {tuple(losses.shape)} for {length(x)} samples: a row per "
+                    "sample, or a mean, is needed"
                 )
             return True
-        mean = torch.stack([called(slice(i, i + 1)) for i in range(n)]).mean()
-        if n > 1 and (mean - losses).abs() > 1e-3 * losses.abs():
-            raise UnsupportedError(
-                "the loss of two samples is not the mean of both losses: return losses by sample"
-            )
+        tried = ((a, b) for a, b, _ in samples.batches(batch, padded=False)) if deeply else [(x, y)]
+        for inputs, targets in tried:
+            out, n = double(inputs), length(inputs)
+            parts = torch.arange(n).tensor_split(min(n, PARTS))
+            means = [len(k) / n * called(*rows((out, targets), k)) for k in parts]
+            whole = called(out, targets)
+            # Not a number, where all targets of a part are ignored, is no agreement either.
+            if not (torch.stack(means).sum() - whole).abs() <= 1e-6 * whole.abs():
+                raise UnsupportedError(
+                    "the loss of a batch is not the mean of its samples' losses: return losses by "
+                    "sample"
+                )
     return False
 
 
@@ -221,14 +238,29 @@ def check_targets(
     shapes: tuple[torch.Size, ...],
     loss: Callable[[Any, Any], Tensor],
 ) -> None:
-    """Refuse labels that are no class of a classifier with outputs (N, K, ...), K > 1."""
+    """Refuse labels that are no class of a classifier (N, K, ...), K > 1, or left out of a mean.
+
+    Raises
+    ------
+    UnsupportedError
+        Says which labels.
+    """
     _, y = samples.first(1)
-    if not isinstance(y, Tensor) or y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
+    if not isinstance(y, Tensor) or y.is_floating_point() or y.dtype == torch.bool:
         return
-    if len(shapes) != 1 or not len(shapes[0]) or shapes[0][0] < 2:
+    least, largest = samples.classes()
+    ignored = getattr(loss, "ignore_index", None)
+    if getattr(loss, "reduction", "none") == "mean" and ignored in range(least, largest + 1):
+        batches = samples.batches(samples.count, padded=False)
+        if any((targets == ignored).any() for _, targets, _ in batches):
+            raise UnsupportedError(
+                f"{type(loss).__name__} leaves targets of {ignored} out (ignore_index), so that "
+                "its mean is none over samples: reduce by 'none'"
+            )
+    if y.ndim != 1 or len(shapes) != 1 or not len(shapes[0]) or shapes[0][0] < 2:
         return
-    classes, (least, largest) = shapes[0][0], samples.classes()
-    if largest >= classes or (least < 0 and least != getattr(loss, "ignore_index", 0)):
+    classes = shapes[0][0]
+    if largest >= classes or (least < 0 and least != ignored):
         raise UnsupportedError(
             f"labels go from {least} to {largest}, but the model's {classes} outputs are "
             f"classes 0 to {classes - 1}"

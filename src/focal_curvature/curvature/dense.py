@@ -101,7 +101,11 @@ def squared_norms(problem: Problem, x: Any, cotangents: Tensor) -> Tensor:
     n, m, _ = cotangents.shape
     norms = torch.zeros(n, 2, m, len(place), dtype=torch.float64, device=problem.device)
     for k in range(m):
-        slopes = torch.autograd.grad(outputs, shifts, cotangents[:, k], retain_graph=k < m - 1)
+        # Zero behind what no gradient goes through, such as a comparison.
+        slopes = torch.autograd.grad(
+            outputs, shifts, cotangents[:, k], retain_graph=k < m - 1,
+            allow_unused=True, materialize_grads=True,
+        )  # fmt: skip
         for slope, (inputs, weight, bias) in zip(slopes, calls, strict=True):
             squares, of_inputs = slope.square(), inputs.square()
             if (i := place.get(id(weight))) is not None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..kernels import safe_convolutions
 from ..memory import out_of_memory
@@ -66,6 +67,37 @@ class _ComposedWeightNorm(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class _PlainEmbedding(TorchFunctionMode):
+    """Within it, embeddings have the derivatives of what they compute.
+
+    A padding vector, which is never trained, is a constant, also to forward derivatives; gradients
+    are neither divided by frequencies nor sparse.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func is not F.embedding:
+            return func(*args, **(kwargs or {}))
+        return self._embedding(*args, **(kwargs or {}))
+
+    @staticmethod
+    def _embedding(
+        inputs: Tensor,
+        weight: Tensor,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> Tensor:
+        if max_norm is not None:
+            raise UnsupportedError("max_norm changes the weights whenever it is called")
+        if padding_idx is not None:
+            place = torch.arange(len(weight), device=weight.device) == padding_idx % len(weight)
+            weight = torch.where(place[:, None], weight.detach(), weight)
+        return F.embedding(inputs, weight)
+
+
 def _weight_norms(model: nn.Module) -> bool:
     """Whether some weight is normalised, by a parametrisation or by a hook."""
     parts = [*model.modules(), *(h for m in model.modules() for h in m._forward_pre_hooks.values())]
@@ -73,13 +105,16 @@ def _weight_norms(model: nn.Module) -> bool:
 
 
 @contextmanager
-def twice_differentiable(*, recurrent: bool = True, weight_norm: bool = True) -> Iterator[None]:
+def twice_differentiable(
+    *, recurrent: bool = True, weight_norm: bool = True, embedding: bool = False
+) -> Iterator[None]:
     """Run the kernels that have derivatives of second order, where torch's fastest has none.
 
     Attention is composed of elementary operations: torch 2.11's fused kernels have neither a
     forward derivative nor a second backward one. So is weight norm, if ``weight_norm``: its second
     derivative is wrong, and not symmetric, since it takes the norms for constants. And so are
-    recurrent layers, if ``recurrent``: oneDNN and cuDNN are then not used at all.
+    recurrent layers, if ``recurrent``: oneDNN and cuDNN are then not used at all. Embeddings have
+    their plain derivatives, if ``embedding``.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -93,6 +128,8 @@ def twice_differentiable(*, recurrent: bool = True, weight_norm: bool = True) ->
                 kernels.enter_context(torch.backends.cudnn.flags(enabled=False))
             if weight_norm:
                 kernels.enter_context(_ComposedWeightNorm())
+            if embedding:
+                kernels.enter_context(_PlainEmbedding())
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
@@ -114,21 +151,31 @@ class Called(nn.Module):
         self.model, self.call = model, forward
         self.recurrent = any(isinstance(m, nn.RNNBase | nn.RNNCellBase) for m in model.modules())
         self.weight_norm = _weight_norms(model)
+        self.embedding = any(isinstance(m, nn.Embedding) for m in model.modules())
 
     def forward(self, inputs: Any) -> Any:
         """Return a tensor, or a tree of tensors for losses that take one."""
-        with twice_differentiable(recurrent=self.recurrent, weight_norm=self.weight_norm):
-            if self.call is not None:
-                return self.call(self.model, inputs)
-            if isinstance(inputs, Mapping):
-                out = self.model(**inputs)
-            elif isinstance(inputs, tuple | list):
-                out = self.model(*inputs)
-            else:
-                out = self.model(inputs)
-            if isinstance(out, Mapping) and "logits" in out:
-                return out["logits"]
-            return out if isinstance(out, Tensor) else getattr(out, "logits", out)
+        with twice_differentiable(
+            recurrent=self.recurrent, weight_norm=self.weight_norm, embedding=self.embedding
+        ):
+            out = self._outputs(inputs)
+        if any(len(t) > 1 for t in tree_leaves(inputs) if isinstance(t, Tensor) and t.ndim):
+            return out
+        # `squeeze` leaves a single sample without its row.
+        return tree_map_only(Tensor, lambda t: t if t.ndim and len(t) == 1 else t[None], out)
+
+    def _outputs(self, inputs: Any) -> Any:
+        if self.call is not None:
+            return self.call(self.model, inputs)
+        if isinstance(inputs, Mapping):
+            out = self.model(**inputs)
+        elif isinstance(inputs, tuple | list):
+            out = self.model(*inputs)
+        else:
+            out = self.model(inputs)
+        if isinstance(out, Mapping) and "logits" in out:
+            return out["logits"]
+        return out if isinstance(out, Tensor) else getattr(out, "logits", out)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -148,13 +195,18 @@ def frozen_copy(model: nn.Module, dtype: torch.dtype, device: torch.device) -> n
     Raises
     ------
     UnsupportedError
-        If it cannot be copied, or has parameters without a shape yet.
+        If it is TorchScript, cannot be copied, or has parameters that are complex or have no shape
+        yet.
     FloatingPointError
         If one of its parameters is not finite.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedError("TorchScript cannot be looked into: give the model it was made from")
     lazy = nn.parameter.UninitializedParameter
     if any(isinstance(p, lazy) for p in model.parameters()):
         raise UnsupportedError("the model has lazy layers: call it once on a batch first")
+    if name := next((name for name, p in model.named_parameters() if p.is_complex()), ""):
+        raise UnsupportedError(f"parameter {name} is complex: view it as real (torch.view_as_real)")
     # A weight that a hook computes (pruning, weight norm) cannot be copied by itself, nor need be.
     computed = [
         t for m in model.modules() for t in tree_leaves(vars(m))
@@ -162,7 +214,17 @@ def frozen_copy(model: nn.Module, dtype: torch.dtype, device: torch.device) -> n
     ]  # fmt: skip
     with refuse("the model cannot be copied"):
         twin = copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
-        twin = twin.to(device=device, dtype=dtype).eval()
+        # `Module.to` would cut complex buffers, as of rotary embeddings, down to their real part.
+        kinds = {False: dtype, True: dtype.to_complex()}
+        twin = (
+            twin.to(device)
+            .eval()
+            ._apply(
+                lambda t: (
+                    t.to(kinds[t.is_complex()]) if t.is_floating_point() or t.is_complex() else t
+                )
+            )
+        )
     twin.zero_grad(set_to_none=True)
     safe_convolutions(twin)
     named = dict(twin.named_parameters())

@@ -45,7 +45,7 @@ class Problem:
     samples : Samples or LoadedSamples
         Inputs and targets.
     tree : TreeSpec or None
-        Of the model's outputs, where they are not one tensor.
+        Of the model's outputs, where they are not one tensor (n, K, ...).
     shapes : tuple of torch.Size
         A sample's part of each of the outputs.
     padded : bool
@@ -146,11 +146,11 @@ class Problem:
         for name, p in named.items():
             p.requires_grad_(name in names)
         called = Called(twin, forward)
-        x, y = samples.first(2)
+        x, _ = samples.first(2)
         tree, shapes = check_network(called, x, deeply=check)
         one = _by_sample(loss, device)
-        check_targets(samples, shapes if tree is None else (), one)
-        padded = check_loss(one, called, x, y)
+        check_targets(samples, shapes if tree is None else (), loss)
+        padded = check_loss(one, called, samples, batch=batch, deeply=check)
         fold_batch_norm(called, x)
         if check and device.type == "cpu":
             x, y = samples.first(IMAGES)
@@ -286,11 +286,14 @@ def _by_sample(loss: Loss, device: torch.device) -> Loss:
         twin = copy.deepcopy(loss).to(device=device, dtype=torch.float64)
     if getattr(twin, "reduction", "none") != "none":
         name = type(twin).__name__
-        if twin.reduction != "mean":
+        if twin.reduction not in ("mean", "batchmean"):
             raise UnsupportedError(f"{name} reduces by {twin.reduction}: say 'mean' or 'none'")
         if getattr(twin, "weight", None) is not None:
             raise UnsupportedError(
                 f"{name} with class weights is no mean over samples: reduce by 'none'"
             )
+        summed = twin.reduction == "batchmean"  # over all but the samples
         vars(twin)["reduction"] = "none"
+        if summed:
+            return lambda outputs, targets: twin(outputs, targets).flatten(1).sum(1)
     return twin

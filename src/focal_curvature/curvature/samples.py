@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.data import Dataset, IterableDataset
 
 from .prepare import UnsupportedError
 
@@ -154,6 +155,8 @@ class LoadedSamples:
     """
 
     def __init__(self, loader: Iterable, dtype: torch.dtype, device: torch.device) -> None:
+        if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+            raise UnsupportedError(f"a {type(loader).__name__} gives samples: use a DataLoader")
         if iter(loader) is loader:
             raise UnsupportedError(
                 "the data can be read only once (a generator?): give a list or a data loader"

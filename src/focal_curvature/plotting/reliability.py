@@ -57,7 +57,8 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     # Sum over seeds of the squares of correct - accuracy * count, none below zero by rounding.
     residual = (squares - 2 * accuracy * products + accuracy**2 * counts).clip(lower=0)
     seeds = pooled["seeds"].where(pooled["seeds"] > 1)
-    half = np.sqrt(seeds / (seeds - 1) * residual) / pooled["count"] * special.stdtrit(seeds - 1, 0.975)
+    error = np.sqrt(seeds / (seeds - 1) * residual) / pooled["count"]
+    half = error * special.stdtrit(seeds - 1, 0.975)
     pooled = pooled.assign(accuracy=accuracy, low=accuracy - half, high=accuracy + half)
     pooled["share"] = pooled["count"] / pooled.groupby(keys[:3])["count"].transform("sum")
     return pooled[pooled["count"] >= FEWEST].reset_index()

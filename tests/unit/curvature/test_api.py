@@ -283,6 +283,10 @@ BAD = {
     "unknown loss": ((linear(), [(X, Y)], "hinge"), ("hinge", "cross_entropy")),
     "loss that sums": ((linear(), [(X, Y)], nn.CrossEntropyLoss(reduction="sum")), ("sum",)),
     "loss of other targets": ((linear(), [(X, Y)], "mse"), ("loss",)),
+    "class of a loss": ((linear(), [(X, Y)], nn.CrossEntropyLoss), ("class", "CrossEntropyLoss()")),
+    "weights alone": ((linear().state_dict(), [(X, Y)]), ("OrderedDict", "nn.Module")),
+    "data set": ((linear(), TensorDataset(X, Y)), ("TensorDataset", "DataLoader")),
+    "scripted": ((torch.jit.script(linear()), [(X, Y)]), ("TorchScript",)),
     "nothing trained": ((linear().requires_grad_(False), [(X, Y)]), ("gradient",)),
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,18 @@ class Tied(nn.Module):
         return self.read(self.embed(words).mean(1).tanh())
 
 
+class Compared(nn.Module):
+    """A ReLU network with a layer that is only compared with, so that it has no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.body, self.head = nn.Linear(16, 3), nn.Linear(16, 3), nn.Linear(3, 5)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.head((self.gate(x) > 0) * self.body(x).relu())
+
+
 class Recurrent(nn.Module):
     def __init__(self, kind):
         super().__init__()
@@ -118,6 +132,19 @@ class Keywords(nn.Module):
     def forward(self, pixels, scale=None, flag=True):
         out = self.net(pixels.flatten(1)).tanh()
         return {"hidden": pixels, "logits": out * scale[:, None] if flag else out}
+
+
+class Turned(nn.Module):
+    """Pairs of numbers turned by complex constants, as rotary embeddings do."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(16, 6), nn.Linear(6, 5)
+        self.register_buffer("turn", torch.polar(torch.ones(3), torch.arange(3.0)))
+
+    def forward(self, x):
+        pairs = torch.view_as_complex(self.body(x.flatten(1)).tanh().unflatten(1, (3, 2)))
+        return self.head(torch.view_as_real(pairs * self.turn).flatten(1).relu())
 
 
 def images(n=12):
@@ -163,6 +190,8 @@ ZOO = {
     "attention, function": (lambda: Attention(False), images),
     "encoder layer": (Layer, images),
     "tied embedding": (Tied, words),
+    "compared layer": (Compared, images),
+    "complex buffer": (Turned, images),
     "lstm": (lambda: Recurrent(nn.LSTM), images),
     "gru": (lambda: Recurrent(nn.GRU), images),
     "weight norm": (
@@ -851,6 +880,13 @@ def test_a_model_that_cannot_be_copied_is_refused():
         Operator(net, focal(1), (X, Y))
 
 
+def test_complex_parameters_are_refused():
+    net = flat(nn.Linear(16, 5))
+    net.scale = nn.Parameter(torch.ones(1, dtype=torch.complex64))
+    with pytest.raises(UnsupportedError, match="scale is complex"):
+        Problem.of(net, focal(1), images())
+
+
 def test_lazy_layers_are_refused():
     with pytest.raises(UnsupportedError, match="lazy"):
         Operator(nn.Sequential(nn.Flatten(), nn.LazyLinear(5)), focal(1), (X, Y))
@@ -911,12 +947,113 @@ def test_regression():
     assert got.resolved
 
 
+@pytest.mark.parametrize("how", [(1,), (-1,), ()])
+@pytest.mark.parametrize("loss", [nn.MSELoss(), F.mse_loss])
+def test_outputs_that_are_one_number_a_sample(loss, how):
+    """`squeeze` without a dimension takes a single sample's row as well."""
+    torch.manual_seed(0)
+    net = flat(nn.Linear(16, 5), nn.ReLU())
+    net[-1] = nn.Linear(5, 1)
+    numbers = torch.linspace(-1, 1, len(X))
+    exact = exact_hessian(copy.deepcopy(net), nn.MSELoss(), X, numbers[:, None])
+
+    class Squeezed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return self.net(x).squeeze(*how)
+
+    loader = [(X[:11], numbers[:11]), (X[11:], numbers[11:])]
+    for data in ((X, numbers), loader):
+        problem = Problem.of(Squeezed(), loss, data, dtype=DOUBLE)
+        torch.testing.assert_close(dense(problem), exact, rtol=1e-9, atol=1e-12)
+        got = estimate_of(problem, Settings(estimator="engine", dtype="float64"), 0)
+        slack = 4 * got.trace.stderr + 1e-9
+        assert abs(got.trace.estimate - exact.trace().item()) < slack
+
+
+def test_a_mean_of_batches_is_one_over_samples():
+    net = flat(nn.Linear(16, 5), nn.LogSoftmax(1))
+    shares = torch.rand(len(X), 5, generator=torch.Generator().manual_seed(0)).softmax(1)
+    loss = nn.KLDivLoss(reduction="batchmean")
+    exact = exact_hessian(copy.deepcopy(net), loss, X, shares)
+    problem = Problem.of(net, loss, (X, shares), dtype=DOUBLE)
+    torch.testing.assert_close(dense(problem), exact, rtol=1e-9, atol=1e-12)
+
+
+class Words(nn.Module):
+    """Eight words of three numbers each, the second of which may be padding."""
+
+    def __init__(self, **options):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.read = nn.Embedding(8, 3, **options), nn.Linear(3, 5)
+        nn.init.normal_(self.embed.weight)
+
+    def forward(self, x):
+        return self.read(self.embed(x).mean(1).tanh())
+
+
+@pytest.mark.parametrize("estimator", ["engine", "pyhessian"])
+@pytest.mark.parametrize(
+    ("options", "untrained"),
+    [({"padding_idx": 1}, [1]), ({"padding_idx": -7}, [1]), ({"scale_grad_by_freq": True}, [])],
+)
+def test_embeddings_have_the_derivatives_of_what_they_compute(options, untrained, estimator):
+    exact = exact_hessian(Words(), focal(1), *words(), numerical=True)
+    for row in untrained:
+        exact[3 * row : 3 * row + 3] = exact[:, 3 * row : 3 * row + 3] = 0
+    problem = Problem.of(Words(**options), focal(1), words(), dtype=DOUBLE)
+    torch.testing.assert_close(dense(problem), exact, rtol=1e-7, atol=1e-8)
+    asked = Settings(estimator=estimator, tolerance=1e-4, probes=60, max_iterations=200)
+    got = estimate(Words(**options), focal(1), *words(), asked, 0)
+    assert got.top_eigenvalue.estimate == pytest.approx(
+        torch.linalg.eigvalsh(exact)[-1].item(), rel=1e-3
+    )
+    assert abs(got.trace.estimate - exact.trace().item()) < 4 * got.trace.stderr + 1e-4
+
+
+def test_an_embedding_that_changes_its_weights_is_refused():
+    with pytest.raises(UnsupportedError, match=r"layer embed \(Embedding\): max_norm"):
+        Problem.of(Words(max_norm=1.0), focal(1), words())
+
+
+# Of which the first two samples do not tell.
+LATE = torch.cat([Y[:9], torch.tensor([0, 0, 0])])
+ALIKE = Y.sort().values
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "message"),
+    [
+        (nn.CrossEntropyLoss(ignore_index=0), LATE, "leaves targets of 0 out"),
+        (nn.CrossEntropyLoss(), LATE.where(LATE > 0, -100), "leaves targets of -100 out"),
+        (partial(F.cross_entropy, weight=torch.rand(5).double()), ALIKE, "not the mean of its"),
+        (partial(F.cross_entropy, ignore_index=0), LATE, "not the mean of its"),
+    ],
+)
+def test_means_that_are_none_over_samples_are_refused(loss, labels, message):
+    for data in ((X, labels), [(X[:8], labels[:8]), (X[8:], labels[8:])]):
+        with pytest.raises(UnsupportedError, match=message):
+            Problem.of(flat(nn.Linear(16, 5)), loss, data)
+
+
+def test_targets_that_a_loss_leaves_out_have_none():
+    net = flat(nn.Linear(16, 5))
+    loss = nn.CrossEntropyLoss(reduction="none", ignore_index=0)
+    exact = exact_hessian(copy.deepcopy(net), loss, X, LATE)
+    problem = Problem.of(net, loss, (X, LATE), dtype=DOUBLE)
+    torch.testing.assert_close(dense(problem), exact, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
         (nn.CrossEntropyLoss(reduction="sum"), "reduces by sum"),
         (nn.CrossEntropyLoss(torch.rand(5)), "class weights"),
-        (lambda out, y: F.cross_entropy(out, y, reduction="sum"), "not the mean of both"),
+        (lambda out, y: F.cross_entropy(out, y, reduction="sum"), "not the mean of its"),
         (lambda out, y: out.sum(0), "a row per sample, or a mean"),
         (lambda out, y: 0.0, "returns a float"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,11 @@ class Calibration:
         return record
 
 
+def _array(values: Any) -> np.ndarray:
+    """Return an array's, a list's or a tensor's numbers."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
 def score(
     logits: np.ndarray,
     labels: np.ndarray,
@@ -103,7 +109,7 @@ def score(
     Parameters
     ----------
     logits, labels : arrays of shape (N, K) and (N,)
-        The split to score, usually the test split; labels are integers.
+        The split to score, usually the test split; labels are integers. Tensors will do.
     validation_logits, validation_labels : arrays of shape (M, K) and (M,)
         The split on which the temperature is fitted.
     bins : int
@@ -125,12 +131,27 @@ def score(
     Raises
     ------
     ValueError
-        For logits that are not finite, shapes or labels that do not fit, a negative gamma, or an
-        unknown criterion or recalibration.
+        For logits that are probabilities or not finite, shapes or labels that do not fit, no bins,
+        a negative gamma, or an unknown criterion or recalibration.
     """
-    check_logits(logits, labels, "test")
+    logits, labels, validation_logits, validation_labels = (
+        _array(values) for values in (logits, labels, validation_logits, validation_labels)
+    )
+    for name, split in (
+        ("test", (logits, labels)),
+        ("validation", (validation_logits, validation_labels)),
+    ):
+        check_logits(*split, name)
+        # Of one class, 1 is all that there is.
+        sums = split[0].sum(axis=1, dtype=np.float64)
+        if split[0].shape[1] > 1 and split[0].min() >= 0 and np.allclose(sums, 1, atol=1e-3):
+            raise ValueError(f"{name}: logits are probabilities, with a sum of 1: take their log")
+    if (one := logits.shape[1]) != (other := validation_logits.shape[1]):
+        raise ValueError(f"test and validation logits are of {one} and {other} classes")
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, not {bins}")
     temperature = fit_temperature(validation_logits, validation_labels, criterion, bins)
-    logits = np.asarray(logits, dtype=np.float64)
+    logits = logits.astype(np.float64)
     variants = {"before": log_softmax(logits), "after": log_softmax(logits / temperature.value)}
     if gamma:
         variants["psi"] = log_psi(variants["before"], gamma)

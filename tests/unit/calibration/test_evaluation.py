@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from focal_curvature import calibration
-from focal_curvature.calibration import expected_calibration_error, score
+from focal_curvature.calibration import expected_calibration_error, log_softmax, score
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,26 @@ def test_bad_input_is_named(data):
         score(test[:0], labels[:0], validation, validation_labels)
     with pytest.raises(ValueError, match="gamma must be at least 0, not -1"):
         score(*data, gamma=-1)
+    with pytest.raises(ValueError, match="bins must be at least 1, not 0"):
+        score(*data, bins=0)
+    with pytest.raises(ValueError, match="of 6 and 7 classes"):
+        score(test, labels, np.pad(validation, [(0, 0), (0, 1)]), validation_labels)
+
+
+@pytest.mark.parametrize("name", ["test", "validation"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_probabilities_are_not_taken_for_logits(data, name, dtype):
+    arrays = list(data)
+    place = {"test": 0, "validation": 2}[name]
+    arrays[place] = np.exp(log_softmax(arrays[place])).astype(dtype)
+    with pytest.raises(ValueError, match=f"^{name}: logits are probabilities"):
+        score(*arrays)
+
+
+def test_tensors_are_scored_as_arrays_are(data, result):
+    tensors = [torch.tensor(values) for values in data]
+    tensors[0].requires_grad_(True)
+    assert score(*tensors, gamma=2.0, seed=3) == result
 
 
 def test_import_and_training_time_error_need_numpy_alone():
@@ -156,8 +177,6 @@ def test_import_and_training_time_error_need_numpy_alone():
 
 
 def test_numpy_error_is_the_scored_one(data, result):
-    from focal_curvature.calibration import log_softmax
-
     log_probabilities = log_softmax(data[0])
     ours = expected_calibration_error(
         np.exp(log_probabilities.max(axis=1)), log_probabilities.argmax(axis=1) == data[1], 15

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from focal_curvature.losses.focal import FocalLoss
-from focal_curvature.regularisers.penalty import TracePenalty, random_signs, sum_by_run
+from focal_curvature.regularisers.penalty import TracePenalty, gradients, random_signs, sum_by_run
 
 __all__ = ["gauss_newton_trace"]
 ABOUT = {
@@ -75,18 +75,14 @@ def estimates(
     """
     if not (isinstance(loss, FocalLoss) and loss.gamma == 0):
         signs = random_signs(logits, generators)
-        (slope,) = torch.autograd.grad(total, logits, create_graph=True)
-        (bent,) = torch.autograd.grad(slope, logits, signs, create_graph=True)
-        one, two = (
-            torch.autograd.grad(logits, parameters, cotangent, create_graph=True)
-            for cotangent in (signs, bent)
-        )
+        (bent,) = gradients(gradients([total], [logits]), [logits], [signs])
+        one, two = (gradients([logits], parameters, [cotangent]) for cotangent in (signs, bent))
         return sum_by_run([a * b for a, b in zip(one, two, strict=True)], len(generators))
     log_probabilities = F.log_softmax(logits, dim=1)
     # Half the logarithm: a square root's derivative is not finite where p is zero.
     mixed = torch.exp(log_probabilities / 2) * random_signs(logits, generators)
     factor = mixed - log_probabilities.exp() * mixed.sum(dim=1, keepdim=True)
-    pulled = torch.autograd.grad(logits, parameters, factor, create_graph=True)
+    pulled = gradients([logits], parameters, [factor])
     runs = len(generators)
     squares = sum_by_run([part.square() for part in pulled], runs)
     return squares * (runs / len(logits)) if reduction == "mean" else squares

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from focal_curvature.regularisers.penalty import TracePenalty, random_signs, sum_by_run
+from focal_curvature.regularisers.penalty import TracePenalty, gradients, random_signs, sum_by_run
 
 __all__ = ["hessian_trace"]
 ABOUT = {
@@ -62,8 +62,7 @@ def estimates(
         Of the probes, one per run.
     """
     probe = [random_signs(p, generators) for p in parameters]
-    gradient = torch.autograd.grad(total, parameters, create_graph=True)
-    products = torch.autograd.grad(gradient, parameters, probe, create_graph=True)
+    products = gradients(gradients([total], parameters), parameters, probe)
     forms = [v * h for v, h in zip(probe, products, strict=True)]
     return sum_by_run(forms, len(generators))
 

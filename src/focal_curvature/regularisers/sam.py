@@ -74,7 +74,8 @@ class SharpnessAware:
         model = networks.model
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         below = totals(model)
-        gradient = torch.autograd.grad(below.sum(), list(named.values()))
+        unreached = {"allow_unused": True, "materialize_grads": True}
+        gradient = torch.autograd.grad(below.sum(), list(named.values()), **unreached)
         norms = networks.norms(gradient)
         scale = self.radius / norms.clamp(min=torch.finfo(norms.dtype).tiny)
         moved = {
@@ -84,7 +85,7 @@ class SharpnessAware:
         # On copies: batch norm's running statistics count the batch once, at the weights.
         buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
         above = totals(lambda x: functional_call(model, moved | buffers, (x,)))
-        gradient = torch.autograd.grad(above.sum(), list(moved.values()))
+        gradient = torch.autograd.grad(above.sum(), list(moved.values()), **unreached)
         for p, g in zip(named.values(), gradient, strict=True):
             p.grad = g
         return {"loss": below.detach(), "ascent": (above - below).detach()}

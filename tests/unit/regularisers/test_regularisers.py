@@ -304,6 +304,34 @@ def test_sam_on_a_quadratic_is_its_closed_form():
     assert torch.equal(model.w.grad, torch.zeros(2, dtype=torch.float64))
 
 
+class Beside(nn.Module):
+    """A layer, beside one that is not called and one behind which no gradient goes."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.unused, self.detached = nn.Linear(3, 3), nn.Linear(2, 2), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.body(x) + 0 * self.detached(x).detach()
+
+
+@pytest.mark.parametrize("factory", [sam, *FACTORIES.values()])
+def test_a_layer_that_is_not_reached_changes_nothing(factory, problem):
+    _, inputs, labels = problem
+    torch.manual_seed(0)
+    beside = Beside().double()
+    alone = copy.deepcopy(beside.body)
+    losses = [
+        step_of(factory(0.1), model, CROSS_ENTROPY, inputs, labels, generator())["loss"].item()
+        for model in (alone, beside)
+    ]
+    assert losses[0] == pytest.approx(losses[1])
+    for one, other in zip(alone.parameters(), beside.body.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    for layer in (beside.unused, beside.detached):
+        assert all(p.grad is None or not p.grad.any() for p in layer.parameters())
+
+
 @pytest.mark.parametrize("factory", [sam, *FACTORIES.values()])
 def test_running_statistics_count_a_batch_once(factory, problem):
     model, inputs, _ = problem

@@ -207,6 +207,13 @@ def frozen_copy(model: nn.Module, dtype: torch.dtype, device: torch.device) -> n
         raise UnsupportedError("the model has lazy layers: call it once on a batch first")
     if name := next((name for name, p in model.named_parameters() if p.is_complex()), ""):
         raise UnsupportedError(f"parameter {name} is complex: view it as real (torch.view_as_real)")
+
+    def converted(t: Tensor) -> Tensor:
+        # `Module.to` would cut complex buffers, as of rotary embeddings, down to their real part.
+        if t.is_complex():
+            return t.to(dtype.to_complex())
+        return t.to(dtype) if t.is_floating_point() else t
+
     # A weight that a hook computes (pruning, weight norm) cannot be copied by itself, nor need be.
     computed = [
         t for m in model.modules() for t in tree_leaves(vars(m))
@@ -214,17 +221,7 @@ def frozen_copy(model: nn.Module, dtype: torch.dtype, device: torch.device) -> n
     ]  # fmt: skip
     with refuse("the model cannot be copied"):
         twin = copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
-        # `Module.to` would cut complex buffers, as of rotary embeddings, down to their real part.
-        kinds = {False: dtype, True: dtype.to_complex()}
-        twin = (
-            twin.to(device)
-            .eval()
-            ._apply(
-                lambda t: (
-                    t.to(kinds[t.is_complex()]) if t.is_floating_point() or t.is_complex() else t
-                )
-            )
-        )
+        twin = twin.to(device).eval()._apply(converted)
     twin.zero_grad(set_to_none=True)
     safe_convolutions(twin)
     named = dict(twin.named_parameters())

@@ -54,9 +54,14 @@ def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Mod
         return model.to(device)
 
 
-def build_loss(objective: Objective) -> nn.Module:
-    """Build an objective's per-sample loss."""
-    return _build("objectives", objective)
+def build_loss(
+    objective: Objective,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> nn.Module:
+    """Build an objective's per-sample loss; what it holds, as weights of classes, takes a dtype."""
+    loss = _build("objectives", objective)
+    return loss.to(device, dtype) if isinstance(loss, nn.Module) else loss
 
 
 def build_regulariser(objective: Objective) -> Callable[..., dict[str, Tensor]] | None:

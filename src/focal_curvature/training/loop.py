@@ -147,12 +147,30 @@ class Training:
         self.outcomes = [Outcome(parameters=parameters) for _ in specs]
         self.networks = stack(models, images)
         self.forward = build_forward(self.networks, first, self.device)
-        self.loss = build_loss(first.objective)
+        self.loss = build_loss(first.objective, self.device)
+        self.exact_loss = build_loss(first.objective, self.device, torch.float64)  # of scores
+        self._check_loss(first.objective.name)
         self.regulariser = build_regulariser(first.objective)
         self._compare_kernels()
         self.optimizer = Optimizer(self.networks.model.parameters(), self.settings)
         self.reports: dict[str, Tensor] = {}  # of a regulariser, (S, steps), in the last epoch
         self.logits: dict[str, Tensor] = {}  # (S, N, K) by split, at the last evaluation
+
+    def _check_loss(self, name: str) -> None:
+        """Raise ValueError if the loss does not return one per sample."""
+        if isinstance(self.loss, nn.Module) and any(
+            p.requires_grad for p in self.loss.parameters()
+        ):
+            logger.warning("objectives.%s: the loss's own parameters are not trained", name)
+        labels = self.tensors.splits["train"].labels[:2]
+        found = self.loss(
+            torch.zeros(len(labels), self.tensors.classes, device=self.device), labels
+        )
+        if (shape := tuple(found.shape)) != tuple(labels.shape):
+            raise ValueError(
+                f"objectives.{name}: returns {shape} for {len(labels)} samples: a loss for each is "
+                "needed, as by reduction='none'"
+            )
 
     def _compare_kernels(self) -> None:
         """Raise KernelError if a convolution's gradient is wrong on this machine."""
@@ -278,7 +296,7 @@ class Training:
             row: dict[str, float] = {"epoch": done}
             for name, logits in self.logits.items():
                 labels = self.tensors.splits[name].labels
-                of_split = scores(logits[run], labels, self.loss, self.bins)
+                of_split = scores(logits[run], labels, self.exact_loss, self.bins)
                 row |= {f"{name}_{key}": value for key, value in of_split.items()}
             # A step without a penalty reports NaN, or nothing.
             row |= {key: float(values[run].nanmean()) for key, values in self.reports.items()}

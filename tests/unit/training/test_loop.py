@@ -130,6 +130,28 @@ def test_parameters_that_a_factory_refuses_are_named(data):
         alone(spec(gamma=0, regulariser=regularised("sam", radius=-1)), data)
 
 
+def weighted(reduction, **_):
+    return nn.CrossEntropyLoss(torch.linspace(0.5, 2, 10), reduction=reduction)
+
+
+def own_loss(**parameters):
+    return replace(spec(), objective=Objective("own", f"{__name__}:weighted", parameters))
+
+
+def test_a_loss_with_weights_of_its_own_trains_and_is_scored_exactly(data):
+    outcome = alone(own_loss(reduction="none"), data)
+    assert outcome.reason is None
+    logits, labels = outcome.logits["validation"], data.splits["validation"].labels
+    exact = weighted("none").double()(torch.as_tensor(logits).double(), labels).mean()
+    assert outcome.history[-1]["validation_loss"] == pytest.approx(exact.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_loss_that_joins_samples_is_refused_before_training(data, reduction):
+    with pytest.raises(ValueError, match=r"^objectives\.own: returns \(\) for 2 samples"):
+        alone(own_loss(reduction=reduction), data)
+
+
 class StopError(Exception):
     pass
 

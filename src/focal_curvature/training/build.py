@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -30,28 +31,49 @@ def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Mod
     Raises
     ------
     ValueError
-        If the factory fails on the arguments in the configuration.
+        If the factory takes other arguments or fails on those in the configuration, or what it
+        returns cannot be trained in float32.
     MemoryError
         If memory runs out.
     """
     factory, arguments = resolve(spec.model_factory), spec.model_arguments
     place = f"models.{spec.model}.arguments"
+    given = (tensors.classes, tensors.channels, tensors.size)
+    try:
+        inspect.signature(factory).bind(*given, **arguments)
+    except TypeError as error:
+        taken = ", ".join(["classes", "channels", "size", *arguments])
+        raise ValueError(f"models.{spec.model}: is called with {taken}: {error}") from error
     with (
         advise(f"out of memory while building {spec.model}: make it smaller ({place})"),
         torch.random.fork_rng(),
     ):
         torch.manual_seed(derive_seed("weights", spec.model_factory, arguments, spec.seed))
         try:
-            model = factory(tensors.classes, tensors.channels, tensors.size, **arguments)
+            model = factory(*given, **arguments)
         except Exception as error:  # whatever a layer raises that is given another type or size
             if out_of_memory(error) or not arguments:
                 raise
             reason = str(error).partition("\n")[0]
             raise ValueError(f"{place}: {arguments} give no model: {reason}") from error
+        _require_trainable(model, f"models.{spec.model}")
         if names := safe_convolutions(model):
             layers = ", ".join(names)
             logger.info("%s: strides taken before the 1 x 1 convolution in %s", spec.model, layers)
         return model.to(device)
+
+
+def _require_trainable(model: object, name: str) -> None:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name}: a {type(model).__name__} is no nn.Module")
+    parameters = dict(model.named_parameters())
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in parameters.values()):
+        raise ValueError(f"{name}: has lazy layers: give their sizes")
+    if not any(p.requires_grad for p in parameters.values()):
+        raise ValueError(f"{name}: no parameter requires a gradient")
+    for key, p in parameters.items():
+        if p.requires_grad and p.dtype != torch.float32:
+            raise ValueError(f"{name}: {key} is {p.dtype}: float32 is needed")
 
 
 def build_loss(

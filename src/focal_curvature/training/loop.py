@@ -143,6 +143,7 @@ class Training:
         images = tensors.splits["train"].images
         self.device = images.device
         models = [build_model(spec, tensors, self.device) for spec in specs]
+        self._check_logits(models[0], first.model)
         parameters = sum(p.numel() for p in models[0].parameters() if p.requires_grad)
         self.outcomes = [Outcome(parameters=parameters) for _ in specs]
         self.networks = stack(models, images)
@@ -155,6 +156,20 @@ class Training:
         self.optimizer = Optimizer(self.networks.model.parameters(), self.settings)
         self.reports: dict[str, Tensor] = {}  # of a regulariser, (S, steps), in the last epoch
         self.logits: dict[str, Tensor] = {}  # (S, N, K) by split, at the last evaluation
+
+    def _check_logits(self, model: nn.Module, name: str) -> None:
+        """Raise ValueError if a model does not return a logit per image and class."""
+        images, classes = self.tensors.splits["train"].images[:2], self.tensors.classes
+        model.eval()
+        with torch.random.fork_rng(), torch.no_grad():
+            logits = model(images)
+        model.train()
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        if found != (len(images), classes):
+            raise ValueError(
+                f"models.{name}: returns {found} for {len(images)} images of {classes} classes: "
+                f"logits (N, {classes}) are needed"
+            )
 
     def _check_loss(self, name: str) -> None:
         """Raise ValueError if the loss does not return one per sample."""

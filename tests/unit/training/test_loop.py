@@ -11,6 +11,7 @@ from torch import nn
 from focal_curvature.curvature.tracking import traces
 from focal_curvature.data import tensors
 from focal_curvature.losses.focal import focal
+from focal_curvature.registry import resolve
 from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.settings.training import Training
 from focal_curvature.stack import stack
@@ -128,6 +129,38 @@ def test_parameters_that_a_factory_refuses_are_named(data):
         alone(replace(spec(), objective=smoothing), data)
     with pytest.raises(ValueError, match=r"regularisers\.sam: radius must be"):
         alone(spec(gamma=0, regulariser=regularised("sam", radius=-1)), data)
+
+
+class Pair(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+def layers(classes, kind=nn.Sequential):
+    return kind(nn.Flatten(), nn.Linear(64, classes))
+
+
+OWN_MODELS = {
+    "two outputs": (lambda classes, *_: layers(classes, Pair), "returns a tuple for 2 images"),
+    "too many classes": (lambda classes, *_: layers(classes + 1), r"returns \(2, 11\) for 2"),
+    "half": (lambda classes, *_: layers(classes).half(), r"1\.weight is torch\.float16: float32"),
+    "frozen": (lambda classes, *_: layers(classes).requires_grad_(False), "no parameter requires"),
+    "without parameters": (lambda *_: nn.Flatten(), "no parameter requires"),
+    "lazy": (lambda classes, *_: nn.LazyLinear(classes), "lazy layers"),
+    "no model": (lambda *_: print, "builtin_function_or_method is no nn.Module"),
+    "no arguments": (lambda: nn.Flatten(), "called with classes, channels, size: too many"),
+}
+
+
+@pytest.mark.parametrize("kind", OWN_MODELS)
+def test_a_model_of_one_s_own_that_cannot_be_trained_is_refused_in_a_line(data, monkeypatch, kind):
+    factory, message = OWN_MODELS[kind]
+    monkeypatch.setattr(build, "resolve", lambda path: factory if path == "own" else resolve(path))
+    run = replace(spec(), model="own", model_factory="own", model_arguments={})
+    with pytest.raises(ValueError, match=message) as refused:
+        alone(run, data)
+    assert str(refused.value).startswith("models.own: ")
+    assert "\n" not in str(refused.value)
 
 
 def weighted(reduction, **_):

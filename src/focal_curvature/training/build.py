@@ -72,18 +72,20 @@ def _require_trainable(model: object, name: str) -> None:
     if not any(p.requires_grad for p in parameters.values()):
         raise ValueError(f"{name}: no parameter requires a gradient")
     for key, p in parameters.items():
-        if p.requires_grad and p.dtype != torch.float32:
-            raise ValueError(f"{name}: {key} is {p.dtype}: float32 is needed")
+        if p.requires_grad and p.dtype != (needed := torch.get_default_dtype()):
+            raise ValueError(f"{name}: {key} is {p.dtype}: {needed} is needed")
 
 
 def build_loss(
     objective: Objective,
     device: torch.device | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """Build an objective's per-sample loss; what it holds, as weights of classes, takes a dtype."""
+    """Build an objective's per-sample loss, with what it holds, such as weights of classes."""
     loss = _build("objectives", objective)
-    return loss.to(device, dtype) if isinstance(loss, nn.Module) else loss
+    if isinstance(loss, nn.Module):
+        loss = loss.to(device, dtype or torch.get_default_dtype())
+    return loss
 
 
 def build_regulariser(objective: Objective) -> Callable[..., dict[str, Tensor]] | None:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -314,12 +315,18 @@ def test_a_loss_a_model_a_regulariser_a_data_set_and_a_score_make_runs(products)
     assert "error" in set(pd.read_csv(products / "tables/summary.csv")["metric"])
 
 
-def test_products_are_made_and_reported(products, finished):
+def test_products_are_made_counted_and_reported(products, finished):
     assert pd.read_csv(products / "tables/sizes.csv")["parameters"].tolist() == [16 * 6 + 6 + 14]
     assert (products / "tables/sizes.tex").exists()
     assert (products / "accuracies.pdf").exists()
     norms = pd.read_csv(products / "tables/norms.csv")
     assert set(norms["objective"]) == {"ce", "ce-small_weights-0.001"}
+    cost = "paper_figures/adding/tables/cost.csv"
+    graph = finished.snakemake("--rulegraph", *COMMAND, cost).stdout
+    rules = dict(re.findall(r'(\d+)\[label = "(\w+)"', graph))
+    edges = re.findall(r"(\d+) -> (\d+)", graph)
+    counted = {rules[before] for before, after in edges if rules[after] == "cost"}
+    assert {"norms", "tables_sizes", "figures_accuracies"} <= counted
     finished.snakemake("--report", "report.html", *COMMAND, *WANTED)
     page = (finished.folder / "report.html").read_text()
     for words in ("of adding", "Accuracies.", "Norms."):

@@ -101,6 +101,8 @@ def test_a_deployed_workflow_runs_from_its_repository(remote, tmp_path):
     assert all((tmp_path / file).is_file() for file in WANTED)
     again = place.snakemake("--dry-run", *WANTED, **remote, **INSTALLED)
     assert "Nothing to be done" in again.stdout
+    # Without a target, all that an experiment has.
+    assert "figures_verdicts" in place.snakemake("--dry-run", **remote, **INSTALLED).stdout
 
 
 def test_without_the_package_a_line_says_what_to_install(remote, tmp_path):

@@ -90,7 +90,11 @@ class Calibration:
 
 def _array(values: Any) -> np.ndarray:
     """Return an array's, a list's or a tensor's numbers."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    # numpy has no bfloat16.
+    return np.asarray(values.double() if values.is_floating_point() else values)
 
 
 def score(

@@ -26,7 +26,7 @@ from torch.func import grad, jvp, vjp
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from ..memory import out_of_memory
-from .prepare import UnsupportedError, first_line, neutral, refuse, require_finite
+from .prepare import UnsupportedError, first_line, gradients, neutral, refuse, require_finite
 from .problem import Loss, Problem
 from .samples import Batch
 from .tracing import record, structure
@@ -88,14 +88,15 @@ def backward_twice(problem: Problem, matrix: str, batch: Batch, v: Parts) -> Par
         if matrix == "gauss_newton":
             # J v, by differentiating J'u, which is linear in u.
             u = torch.zeros_like(outputs, requires_grad=True)
-            (change,) = _gradients(_along(_gradients(outputs, p, u), v), [u])
+            (change,) = gradients([_along(gradients([outputs], p, [u]), v)], [u])
             z = outputs.detach().requires_grad_()
-            bent = _gradients(_along(_gradients(problem.total(z, y, w), [z]), [change]), [z])
-            return tuple(t.detach() for t in _gradients(outputs, p, *bent))
+            slopes = gradients([problem.total(z, y, w)], [z])
+            bent = gradients([_along(slopes, [change])], [z])
+            return tuple(t.detach() for t in gradients([outputs], p, bent))
         if matrix == "residual":
-            (slope,) = _gradients(total, [outputs])
+            (slope,) = gradients([total], [outputs])
             total = (outputs * slope.detach()).sum()
-        return tuple(t.detach() for t in _gradients(_along(_gradients(total, p), v), p))
+        return tuple(t.detach() for t in gradients([_along(gradients([total], p), v)], p))
 
 
 def require_second_derivatives(problem: Problem, batch: Batch) -> None:
@@ -107,8 +108,8 @@ def require_second_derivatives(problem: Problem, batch: Batch) -> None:
     x, y, w = batch
     with torch.enable_grad():
         p = tuple(t.detach().requires_grad_() for t in problem.parameters)
-        gradients = _gradients(problem.total(problem.outputs(p, x), y, w), p)
-    waiting, seen = [gradient.grad_fn for gradient in gradients], set()
+        parts = gradients([problem.total(problem.outputs(p, x), y, w)], p)
+    waiting, seen = [part.grad_fn for part in parts], set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
@@ -117,16 +118,6 @@ def require_second_derivatives(problem: Problem, batch: Batch) -> None:
             raise RuntimeError("a function in it is marked once_differentiable")
         seen.add(node)
         waiting += [before for before, _ in node.next_functions]
-
-
-def _gradients(of: Tensor, to: Iterable[Tensor], weights: Tensor | None = None) -> Parts:
-    """Differentiate, with a graph; zeros where nothing depends on something."""
-    to = tuple(to)
-    if not of.requires_grad:
-        return tuple(map(torch.zeros_like, to))
-    return torch.autograd.grad(
-        of, to, weights, create_graph=True, allow_unused=True, materialize_grads=True
-    )
 
 
 def _along(parts: Iterable[Tensor], vector: Iterable[Tensor]) -> Tensor:
@@ -384,8 +375,8 @@ def _is_rounding(problem: Problem, batch: Batch) -> bool:
         )
         with torch.enable_grad():
             z = outputs.clone().requires_grad_()
-            slope = _gradients(problem.total(z, y, weights), [z])
-            hv, hw = (_gradients(_along(slope, [u]), [z])[0].flatten() for u in (v, w))
+            slope = gradients([problem.total(z, y, weights)], [z])
+            hv, hw = (gradients([_along(slope, [u])], [z])[0].flatten() for u in (v, w))
         try:
             _require_symmetry("loss", v.flatten(), w.flatten(), hv, hw)
         except UnsupportedError:

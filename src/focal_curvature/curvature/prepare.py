@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -133,6 +133,24 @@ def twice_differentiable(
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def gradients(
+    of: Sequence[Tensor], to: Iterable[Tensor], weights: Sequence[Tensor] | None = None
+) -> tuple[Tensor, ...]:
+    """Differentiate a weighted sum, with a graph; zeros where nothing depends on something."""
+    to = tuple(to)
+    reached = [i for i, part in enumerate(of) if part.requires_grad]
+    if not reached:
+        return tuple(map(torch.zeros_like, to))
+    return torch.autograd.grad(
+        [of[i] for i in reached],
+        to,
+        weights and [weights[i] for i in reached],
+        create_graph=True,
+        allow_unused=True,
+        materialize_grads=True,
+    )
 
 
 class Called(nn.Module):

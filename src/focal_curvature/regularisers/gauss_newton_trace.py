@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from focal_curvature.curvature.prepare import gradients
 from focal_curvature.losses.focal import FocalLoss
-from focal_curvature.regularisers.penalty import TracePenalty, gradients, random_signs, sum_by_run
+from focal_curvature.regularisers.penalty import TracePenalty, random_signs, sum_by_run
 
 __all__ = ["gauss_newton_trace"]
 ABOUT = {

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from focal_curvature.regularisers.penalty import TracePenalty, gradients, random_signs, sum_by_run
+from focal_curvature.curvature.prepare import gradients
+from focal_curvature.regularisers.penalty import TracePenalty, random_signs, sum_by_run
 
 __all__ = ["hessian_trace"]
 ABOUT = {

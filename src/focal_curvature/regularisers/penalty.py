@@ -32,21 +32,6 @@ def random_signs(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     return 2 * torch.cat(bits).to(like.dtype) - 1
 
 
-def gradients(
-    of: Sequence[Tensor], to: Sequence[Tensor], weights: Sequence[Tensor] | None = None
-) -> tuple[Tensor, ...]:
-    """Differentiate a weighted sum, with a graph; zeros where nothing depends on something."""
-    reached = [i for i, part in enumerate(of) if part.requires_grad]
-    return torch.autograd.grad(
-        [of[i] for i in reached],
-        to,
-        weights and [weights[i] for i in reached],
-        create_graph=True,
-        allow_unused=True,
-        materialize_grads=True,
-    )
-
-
 def sum_by_run(parts: Sequence[Tensor], runs: int) -> Tensor:
     """Sum tensors over all but the runs (S,), of which each has a block per run."""
     return torch.stack([part.reshape(runs, -1).sum(1) for part in parts]).sum(0)

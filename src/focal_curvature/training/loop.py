@@ -181,7 +181,7 @@ class Training:
         found = self.loss(
             torch.zeros(len(labels), self.tensors.classes, device=self.device), labels
         )
-        if (shape := tuple(found.shape)) != tuple(labels.shape):
+        if (shape := tuple(getattr(found, "shape", ()))) != tuple(labels.shape):
             raise ValueError(
                 f"objectives.{name}: returns {shape} for {len(labels)} samples: a loss for each is "
                 "needed, as by reduction='none'"

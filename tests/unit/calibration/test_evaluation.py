@@ -161,6 +161,8 @@ def test_tensors_are_scored_as_arrays_are(data, result):
     tensors = [torch.tensor(values) for values in data]
     tensors[0].requires_grad_(True)
     assert score(*tensors, gamma=2.0, seed=3) == result
+    tensors[::2] = [values.bfloat16() for values in tensors[::2]]
+    assert score(*tensors).before.ece == pytest.approx(result.before.ece, abs=0.02)
 
 
 def test_import_and_training_time_error_need_numpy_alone():

@@ -379,15 +379,19 @@ def judge(
                     "seeds": min((d.seeds for d in sizes), default=0),
                     "runs": sum(d.runs for d in sizes),
                 }
-                | _replication(judgement, *replicated[key, model])
+                | _replication(judgement, sizes, *replicated[key, model])
             )
     table = pd.DataFrame(rows)
     table["sentence"] = [_sentence(row, experiment) for row in table.to_dict("records")]
     return table[COLUMNS]
 
 
-def _replication(judgement: Judgement, again: float, changed: int) -> dict[str, Any]:
-    if judgement.verdict in (NOT_TESTED, DESCRIBED):
+def _replication(
+    judgement: Judgement, sizes: Sequence[Data], again: float, changed: int
+) -> dict[str, Any]:
+    # Where no data are of seeds, as of interventions on trained networks, nothing is drawn.
+    fixed = bool(sizes) and not any(data.resampled for data in sizes)
+    if fixed or judgement.verdict in (NOT_TESTED, DESCRIBED):
         return {"replication": np.nan, "leave_one_out": np.nan, "fragile": False}
     fragile = again < FRAGILE or changed > 0
     return {"replication": again, "leave_one_out": changed, "fragile": bool(fragile)}
@@ -395,10 +399,10 @@ def _replication(judgement: Judgement, again: float, changed: int) -> dict[str, 
 
 def _row(question: Question, kind: Kind, model: str, judgement: Judgement) -> dict[str, Any]:
     evidence, unit = judgement.evidence, kind.unit or question.outcome_unit
-    rules, claim = question.rules, question.claim
+    claim = question.claim
     words = {
-        "measure": rules["measures"].get(question.measure, ""),
-        "outcome": rules["outcomes"].get(question.outcome, {}).get("label", ""),
+        "measure": question.measure_name,
+        "outcome": question.outcome_name,
         "gamma": "" if question.gamma is None else f"{question.gamma:g}",
     }
     numbers = dict.fromkeys(("estimate", "low", "high", "p"), np.nan)
@@ -408,7 +412,8 @@ def _row(question: Question, kind: Kind, model: str, judgement: Judgement) -> di
         texts = [unit.form.format(numbers[k]) for k in ("estimate", "low", "high")]
         label = {"ρ": "ρ ", "share": "share "}.get(unit.name, "")
         after = "" if label or unit.logarithmic else f" {unit.name}"
-        effect = f"{label}{texts[0]} [{texts[1]}, {texts[2]}]{after}"
+        interval = "" if np.isnan(evidence.low) else f" [{texts[1]}, {texts[2]}]"
+        effect = f"{label}{texts[0]}{interval}{after}"
         numbers["p"] = evidence.p
     return {
         **{"claim": question.name, "family": claim["family"], "role": question.role},
@@ -425,9 +430,11 @@ def to_json(table: pd.DataFrame, rules: Mapping[str, Any], experiment: str) -> d
     """Return a JSON-ready description: the experiment, the rules' numbers, a mapping per row."""
     finite = table.replace([np.inf, -np.inf], np.nan).astype(object)
     rows = []
-    for row in finite.where(finite.notna(), None).to_dict("records"):
+    bounded = table[["low", "high"]].notna().any(axis=1)  # by infinity, of a share
+    records = finite.where(finite.notna(), None).to_dict("records")
+    for row, known in zip(records, bounded, strict=True):
         low, high = row.pop("low"), row.pop("high")
-        rows.append(row | {"interval": None if row["estimate"] is None else [low, high]})
+        rows.append(row | {"interval": [low, high] if known else None})
     numbers = {key: value for key, value in rules.items() if key != "claims"}
     return {"experiment": experiment, "rules": numbers, "claims": rows}
 

@@ -77,25 +77,30 @@ class Data:
         Of what the second axis of two-dimensional arrays is, where a test needs to know.
     note : str
         What a reader must know of how the arrays were made; empty if nothing.
-    resampled : bool
-        Whether the first axis is one of seeds.
+    of_seeds : int
+        Number of seeds where the first axis is not one of seeds, and so is not resampled; else 0.
     """
 
     arrays: dict[str, np.ndarray]
     runs: int
     levels: tuple = ()
     note: str = ""
-    resampled: bool = True
+    of_seeds: int = 0
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the first axis is one of seeds."""
+        return not self.of_seeds
 
     @property
     def seeds(self) -> int:
         """Number of seeds."""
-        return len(next(iter(self.arrays.values())))
+        return self.of_seeds or len(next(iter(self.arrays.values())))
 
     def take(self, seeds: np.ndarray) -> Data:
         """Return the data of some seeds, by their positions; one may be there several times."""
         arrays = {name: array[seeds] for name, array in self.arrays.items()}
-        return Data(arrays, self.runs, self.levels, self.note, self.resampled)
+        return Data(arrays, self.runs, self.levels, self.note)
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,8 @@ class Evidence:
         effect is smaller than that in either direction. From the interval, unless given.
     barrier : str
         Why even a significant effect would not speak for the claim; empty if it would.
+    refuted : str
+        Why the claim fails whatever the effect is; empty if it does not.
     remark : str
         Further words for the reason.
     """
@@ -142,6 +149,7 @@ class Evidence:
     excluded: bool | None = None
     negligible: bool | None = None
     barrier: str = ""
+    refuted: str = ""
     remark: str = ""
 
 
@@ -223,6 +231,36 @@ def share(part: np.ndarray, total: np.ndarray, null: float = 0.5) -> tuple[Evide
     return Evidence(ratio, float(low), float(high), contrast.p, null=null), error
 
 
+@dataclass(frozen=True)
+class Premise:
+    """Whether gamma lowers a measure at all, which what is said to be *because* of that supposes.
+
+    Attributes
+    ----------
+    part : Part
+        The fall of the measure's logarithm.
+    refuted : str
+        That it rises for certain; empty if it does not.
+    open : str
+        That neither is certain; empty if one is.
+    """
+
+    part: Part
+    refuted: str
+    open: str
+
+    @classmethod
+    def of(cls, rise: np.ndarray, gamma: float, measure: str) -> Premise:
+        """Test by Student's t the rise of a measure's logarithm, shape (seeds,), at a gamma."""
+        mean = mean_over_seeds(rise)
+        part = Part("gamma lowers the measure", -mean.estimate, mean.error)
+        factor = f"the {measure} (×{np.exp(mean.estimate):.2f})"
+        if mean.low > 0:
+            return cls(part, f"gamma {gamma:g} raises {factor}, so nothing is by lowering it", "")
+        moved = f"gamma {gamma:g} does not lower {factor} significantly"
+        return cls(part, "", "" if mean.high < 0 else moved)
+
+
 def holm(p: Sequence[float]) -> np.ndarray:
     """Return Holm's adjusted p-values, shape (n,); NaN stays NaN and does not count."""
     p = np.asarray(p, float)
@@ -252,6 +290,8 @@ def decide(
     """
     if evidence.barrier:
         return INCONCLUSIVE, evidence.barrier
+    if evidence.refuted:
+        return CONTRADICTED, evidence.refuted
     if np.isnan(evidence.estimate) or np.isnan(p):
         return INCONCLUSIVE, "nothing varies over seeds"
     ends = [direction * (end - evidence.null) for end in (evidence.low, evidence.high)]

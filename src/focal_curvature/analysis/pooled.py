@@ -4,7 +4,9 @@ An effect is that of one network on one data set, and effects differ among these
 Paule and Mandel, standard error by Hartung, Knapp, Sidik and Jonkman, never below that without
 their factor (Röver et al. 2015, doi 10.1186/s12874-015-0091-1), Student's t of one less than their
 number. What is pooled is each test's parts, which are free of a data set's scale; where a claim
-asks for several, it holds as far as the weakest does. Runs that experiments share count once.
+asks for several, it holds as far as the weakest does. Each part is pooled over the networks that
+have it with a spread, of three at least; without one of them nothing is supported. Runs that
+experiments share count once.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import pandas as pd
 from scipy import special
 from statsmodels.stats.meta_analysis import combine_effects
 
-from focal_curvature.analysis.claims import Test, drawn_twice, kinds, prepare
+from focal_curvature.analysis.claims import FRAGILE, Test, drawn_twice, kinds, prepare
 from focal_curvature.analysis.evidence import (
     CONTRADICTED,
     INCONCLUSIVE,
@@ -26,7 +28,9 @@ from focal_curvature.analysis.evidence import (
     NOT_TESTED,
     SUPPORTED,
     Evidence,
+    Part,
     holm,
+    mean_over_seeds,
     quantile,
 )
 from focal_curvature.analysis.questions import DECIDES
@@ -35,9 +39,9 @@ from focal_curvature.seeds import derive_seed
 FEWEST = 3  # effects: with two, an interval is thirteen standard errors wide
 KEYS = ["claim", "measure", "hessian_of", "outcome", "gamma"]
 COLUMNS = [
-    *("family", *KEYS, "says", "part", "estimate", "low", "high", "tau", "p", "p_holm", "effects"),
-    *("data_sets", "seeds", "runs", "verdict", "replication", "leave_one_out", "fragile"),
-    "reason",
+    *("family", *KEYS, "says", "part", "estimate", "low", "high", "tau", "p", "p_holm"),
+    *("p_data_sets", "effects", "data_sets", "seeds", "runs", "verdict"),
+    *("replication", "leave_one_out", "fragile", "reason"),
 ]
 
 
@@ -86,27 +90,41 @@ def same_run(runs: pd.DataFrame) -> pd.Series:
     return runs["decided_by"].fillna(scores) if "decided_by" in runs else scores
 
 
-def networks(experiments: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str, str], pd.DataFrame]:
+def networks(
+    experiments: Mapping[str, pd.DataFrame], alike: Sequence[Sequence[str]] = ()
+) -> dict[tuple[str, str, str], pd.DataFrame]:
     """Gather each network's runs: (data set, model, experiments) -> runs, every run once.
 
-    Two experiments' runs of a model on a data set are one network's if they share a run, as then
-    they were trained alike; else they are two.
+    Experiments' runs of a model on a data set are one network's if they share a run, as then they
+    were trained alike; else they are two. Of an objective and seed that several have, the largest
+    experiment's run counts.
+
+    Parameters
+    ----------
+    experiments : mapping
+        Name -> its runs, as in ``runs.csv``.
+    alike : sequence of sequence of str
+        Experiments whose models of a name were trained alike, where their tables cannot tell.
     """
-    networks: list[tuple[str, str, list[str], pd.DataFrame]] = []
-    for experiment, runs in experiments.items():
-        for (data_set, model), cell_runs in runs.groupby(["dataset", "model"], sort=False):
-            cell_runs = cell_runs.assign(same_run=same_run(cell_runs))
-            for i, (d, m, names, theirs) in enumerate(networks):
-                done = cell_runs[cell_runs["status"] == "completed"]
-                if (d, m) == (data_set, model) and done["same_run"].isin(theirs["same_run"]).any():
-                    both = pd.concat([theirs, cell_runs]).drop_duplicates("same_run")
-                    networks[i] = d, m, [*names, experiment], both
-                    break
-            else:
-                networks.append(
-                    (data_set, model, [experiment], cell_runs.drop_duplicates("same_run"))
-                )
-    return {(d, m, "+".join(names)): runs for d, m, names, runs in networks}
+    groups: list[tuple[str, str, set[str], list[tuple[str, pd.DataFrame]]]] = []
+    for experiment, runs in sorted(experiments.items(), key=lambda item: -len(item[1])):
+        told = {f"alike {i}" for i, names in enumerate(alike) if experiment in names}
+        for (data_set, model), own in runs.groupby(["dataset", "model"], sort=False):
+            keys = told | set(same_run(own[own["status"] == "completed"]))
+            members = [(experiment, own)]
+            apart = []
+            for group in groups:
+                if group[:2] == (data_set, model) and group[2] & keys:
+                    keys, members = keys | group[2], [*group[3], *members]
+                else:
+                    apart.append(group)
+            groups = [*apart, (data_set, model, keys, members)]
+    found = {}
+    for data_set, model, _, members in groups:
+        every = pd.concat([own for _, own in members], ignore_index=True)
+        names = "+".join(sorted(name for name, _ in members))
+        found[data_set, model, names] = every.drop_duplicates(["objective", "seed"])
+    return found
 
 
 @dataclass
@@ -118,30 +136,28 @@ class _Cell:
 
 
 def _evidence(
-    cells: Sequence[_Cell], seed: int, generator: np.random.Generator | None, omit: int | None
-) -> list[dict[tuple, Evidence]]:
-    """Return each network's evidence: of its seeds, of seeds drawn from them, or without one."""
+    cells: Sequence[_Cell], seed: int, generator: np.random.Generator | None = None
+) -> list[dict[tuple, dict[str, Part]]]:
+    """Return each network's parts by question: of its seeds, or of seeds drawn from them."""
     evidences = []
     for cell in cells:
         fractions = None if generator is None else generator.random((2, 10_000))
         by_question = {}
         for key, test in cell.tests.items():
-            n, picks = test.data.seeds, None
-            if fractions is not None:
-                picks = drawn_twice(fractions, n)
-            elif omit is not None and omit < n:
-                picks = np.delete(np.arange(n), omit)
+            picks = None if fractions is None else drawn_twice(fractions, test.data.seeds)
             evidence = test.evidence(picks, np.random.default_rng(seed))
             parts = evidence.parts if isinstance(evidence, Evidence) else ()
             # Without a spread, as where one seed is drawn throughout, there is no weight.
-            if parts and all(part.error > 0 for part in parts):
-                by_question[key] = evidence
+            if known := {part.name: part for part in parts if part.error > 0}:
+                by_question[key] = known
         evidences.append(by_question)
     return evidences
 
 
 def _decide(
-    cells: Sequence[_Cell], evidences: Sequence[Mapping[tuple, Evidence]], rules: Mapping[str, Any]
+    cells: Sequence[_Cell],
+    evidences: Sequence[Mapping[tuple, Mapping[str, Part]]],
+    rules: Mapping[str, Any],
 ) -> dict[tuple, dict[str, Any]]:
     """Return the pooled verdict on every question, with its numbers."""
     rows: dict[tuple, dict[str, Any]] = {}
@@ -151,13 +167,6 @@ def _decide(
             for cell, by_question in zip(cells, evidences, strict=True)
             if key in by_question
         ]
-        names = {part.name for _, evidence in having for part in evidence.parts}
-        # A part that not every network has, as training fit that is not recorded, is not pooled.
-        shared = [
-            name
-            for name in dict.fromkeys(p.name for _, e in having for p in e.parts)
-            if all(name in {part.name for part in e.parts} for _, e in having)
-        ]
         row: dict[str, Any] = {
             "effects": len(having),
             "data_sets": len({cell.data_set for cell, _ in having}),
@@ -166,38 +175,60 @@ def _decide(
             "p": np.nan,
         }
         rows[key] = row
+        # In the order of a network that has all of them.
+        longest = sorted((parts for _, parts in having), key=len, reverse=True)
+        of = {
+            name: [(cell.data_set, parts[name]) for cell, parts in having if name in parts]
+            for name in dict.fromkeys(name for parts in longest for name in parts)
+        }
+        enough = {name: members for name, members in of.items() if len(members) >= FEWEST}
+        row["lacking"] = [
+            f"{name}: {len(members)} of these networks{', too few to pool' * (name not in enough)}"
+            for name, members in of.items()
+            if len(members) < len(having) or name not in enough
+        ]
         if not having:
             row |= {"verdict": NOT_TESTED, "reason": "no network has such an effect to pool"}
             continue
-        if len(having) < FEWEST:
+        if not enough:
             row |= {"verdict": INCONCLUSIVE, "reason": f"{len(having)} effects, too few to pool"}
             continue
         parts = {
-            name: pool(*np.array([_of(evidence, name) for _, evidence in having]).T)
-            for name in shared
+            name: pool(*np.array([(part.estimate, part.error) for _, part in members]).T)
+            for name, members in enough.items()
         }
-        first = parts[shared[0]]
-        positive = all(part.estimate > 0 for part in parts.values())
-        weakest = max(shared, key=lambda name: (parts[name].p, -parts[name].estimate))
-        several = len(parts) > 1
-        row |= {"part": shared[0], "several": several, "missing": sorted(names - set(shared))}
-        row |= {key: getattr(first, key) for key in ("estimate", "low", "high", "tau")}
-        row["p"] = parts[weakest].p if positive or not several else 1.0
-        row["positive"], row["weakest"] = positive, weakest
-        row["least"] = _least(cells, key)
+        name, first = next(iter(parts.items()))
+        row["positive"] = len(enough) == len(of) and all(p.estimate > 0 for p in parts.values())
+        weakest = max(parts, key=lambda name: (parts[name].p, -parts[name].estimate))
         row["failing"] = [name for name, part in parts.items() if part.high < 0]
+        told = min(row["failing"], key=lambda name: parts[name].p, default=weakest)
+        row |= {"part": name, "weakest": weakest if len(of) > 1 else ""}
+        row |= {key: getattr(first, key) for key in ("estimate", "low", "high", "tau")}
+        row |= {"p": parts[weakest].p, "p_data_sets": _of_data_sets(enough[told])}
+        row["least"] = _least(cells, key)
     for claim in {key[0] for key in rows}:
         keys = [key for key in rows if key[0] == claim]
-        for key, p in zip(keys, holm([rows[key]["p"] for key in keys]), strict=True):
+        # Where not all conditions are as claimed, there is no p for them together.
+        together = [
+            1.0 if row.get("weakest") and not row["positive"] else row["p"]
+            for row in map(rows.get, keys)
+        ]
+        for key, p in zip(keys, holm(together), strict=True):
             rows[key]["p_holm"] = p
     for row in rows.values():
         if "verdict" not in row:
             row |= dict(zip(("verdict", "reason"), _verdict(row, rules["alpha"]), strict=True))
+            if row["weakest"] and not row["positive"]:
+                row["p"] = row["p_holm"] = np.nan
     return rows
 
 
-def _of(evidence: Evidence, name: str) -> tuple[float, float]:
-    return next((part.estimate, part.error) for part in evidence.parts if part.name == name)
+def _of_data_sets(members: Sequence[tuple[str, Part]]) -> float:
+    """Return the p of a part where each data set counts once, by the mean of its networks."""
+    estimates: dict[str, list[float]] = {}
+    for data_set, part in members:
+        estimates.setdefault(data_set, []).append(part.estimate)
+    return mean_over_seeds(np.array([np.mean(values) for values in estimates.values()])).p
 
 
 def _least(cells: Sequence[_Cell], key: tuple) -> float:
@@ -207,17 +238,17 @@ def _least(cells: Sequence[_Cell], key: tuple) -> float:
 
 
 def _verdict(row: Mapping[str, Any], alpha: float) -> tuple[str, str]:
-    least = row["least"]
+    least, lacking = row["least"], "".join(f"; {words}" for words in row["lacking"])
     if -least < row["low"] and row["high"] < least:
         return NEGLIGIBLE, "the interval holds no effect of the smallest size of interest"
     if row["p_holm"] < alpha and row["positive"]:
-        return SUPPORTED, "significant in the claimed direction"
+        return SUPPORTED, f"significant in the claimed direction{lacking}"
     if row["failing"]:
-        return CONTRADICTED, f"significantly not so: {', '.join(row['failing'])}"
+        return CONTRADICTED, f"the interval excludes it: {', '.join(row['failing'])}{lacking}"
     if row["high"] < least:
         return CONTRADICTED, "the interval excludes the smallest effect of interest"
-    words = f"; least certain: {row['weakest']}" if row["several"] else ""
-    return INCONCLUSIVE, f"not significant, and the interval is wide{words}"
+    words = f"; least certain: {row['weakest']}" if row["weakest"] else ""
+    return INCONCLUSIVE, f"not significant, and the interval is wide{words}{lacking}"
 
 
 def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> pd.DataFrame:
@@ -235,7 +266,9 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
     DataFrame
         Columns `COLUMNS`, a row per question. ``estimate`` is the first part that the claim asks
         for, positive as claimed: a logarithm of a ratio, a correlation, a share above one half, or
-        a gain relative to cross-entropy's own value; ``tau`` its spread over networks.
+        a gain relative to cross-entropy's own value (the smallest effect of interest, where that is
+        larger); ``tau`` its spread over networks. ``p_data_sets`` is the p of the part that decides
+        where each data set counts once: networks on the same one are not independent.
         ``leave_one_out`` is the number of data sets without which the verdict is another one.
     """
     seed = derive_seed("pooled")
@@ -243,7 +276,7 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
     simple = {k: v for k, v in rules["claims"].items() if not known[v["test"]].combine}
     few = {**rules, "claims": simple, "resamples": rules["resamples_replicated"]}
     cells, asked = [], {}
-    for (data_set, model, _), runs in networks(experiments).items():
+    for (data_set, model, _), runs in networks(experiments, rules.get("alike", ())).items():
         tests = {}
         for test in prepare(runs.assign(model=model), few):
             question = test.question
@@ -254,14 +287,14 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
             if test.data is not None:
                 tests[key] = test
         cells.append(_Cell(data_set, tests))
-    rows = _decide(cells, _evidence(cells, seed, None, None), rules)
+    whole = _evidence(cells, seed)
+    rows = _decide(cells, whole, rules)
     again = dict.fromkeys(rows, 0)
     for i in range(rules["replications"]):
-        drawn = _evidence(cells, seed, np.random.default_rng([seed, i]), None)
+        drawn = _evidence(cells, seed, np.random.default_rng([seed, i]))
         for key, row in _decide(cells, drawn, rules).items():
             again[key] += row["verdict"] == rows[key]["verdict"]
     changed = dict.fromkeys(rows, 0)
-    whole = _evidence(cells, seed, None, None)
     for data_set in dict.fromkeys(cell.data_set for cell in cells):
         kept = [i for i, cell in enumerate(cells) if cell.data_set != data_set]
         fewer = _decide([cells[i] for i in kept], [whole[i] for i in kept], rules)
@@ -272,9 +305,8 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
         row = rows.get(key) or {"verdict": NOT_TESTED, "reason": "no network has the runs for it"}
         decided = row["verdict"] != NOT_TESTED
         replication = again[key] / rules["replications"] if decided else np.nan
-        outcome = rules["outcomes"].get(question.outcome, {}).get("label", "")
         gamma = "" if question.gamma is None else f"{question.gamma:g}"
-        words = {"measure": rules["measures"].get(question.measure, ""), "outcome": outcome}
+        words = {"measure": question.measure_name, "outcome": question.outcome_name}
         table.append(
             dict.fromkeys(COLUMNS, np.nan)
             | dict(zip(KEYS, ("" if k is None else k for k in key), strict=True))
@@ -283,7 +315,7 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
             | {"says": question.claim["says"].format(**words, gamma=gamma)}
             | {name: row[name] for name in COLUMNS if name in row}
             | {"replication": replication, "leave_one_out": changed[key] if decided else np.nan}
-            | {"fragile": bool(decided and (replication < 0.8 or changed[key] > 0))}
+            | {"fragile": bool(decided and (replication < FRAGILE or changed[key] > 0))}
         )
     return pd.DataFrame(table)[COLUMNS]
 
@@ -303,6 +335,7 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
             "Effect, 95% interval": effect,
             "Spread": table["tau"].map(lambda tau: "" if np.isnan(tau) else f"{tau:.2g}"),
             "p (Holm)": table["p_holm"].map(lambda p: "" if np.isnan(p) else f"{p:.2g}"),
+            "p (data sets)": table["p_data_sets"].map(lambda p: "" if np.isnan(p) else f"{p:.2g}"),
             "Replication": table["replication"].map(
                 lambda r: "" if np.isnan(r) else f"{100 * r:.0f}%"
             ),

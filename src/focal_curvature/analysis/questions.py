@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from focal_curvature.analysis.evidence import Data, Evidence, NotTestedError, Unit
+from focal_curvature.analysis.evidence import (
+    Data,
+    Evidence,
+    NotTestedError,
+    UndecidedError,
+    Unit,
+)
 
 DECIDES, BESIDE = "decides", "beside"
 
@@ -52,6 +58,16 @@ class Question:
     def curvature(self) -> str:
         """Column of ``runs.csv`` that holds the curvature."""
         return f"{self.measure}_{self.hessian_of}" if self.hessian_of else str(self.measure)
+
+    @property
+    def measure_name(self) -> str:
+        """The measure in words."""
+        return self.rules["measures"].get(self.measure, "")
+
+    @property
+    def outcome_name(self) -> str:
+        """The outcome in words."""
+        return self.rules["outcomes"].get(self.outcome, {}).get("label", "")
 
     @property
     def direction(self) -> int:
@@ -177,6 +193,31 @@ def halves_of(runs: pd.DataFrame, column: str) -> list[str]:
     halves = [f"{column}_half1", f"{column}_half2"]
     there = all(half in runs and runs[half].notna().any() for half in halves)
     return halves if there else []
+
+
+LEAST_RELIABILITY = 0.3  # below, a correction would be most of the estimate
+
+
+def reliability(r: np.ndarray) -> np.ndarray:
+    """Return the whole's reliability from its halves' correlation (Spearman-Brown); 0 at least."""
+    r = np.maximum(r, 0.0)
+    return 2 * r / (1 + r)
+
+
+def corrected(whole: float) -> str:
+    """Say that an estimate is corrected for a reliability.
+
+    Raises
+    ------
+    UndecidedError
+        Below `LEAST_RELIABILITY`.
+    """
+    if whole < LEAST_RELIABILITY:
+        raise UndecidedError(f"curvature's reliability within gamma is {whole:.2f}, too low")
+    return f"reliability of curvature {whole:.2f}"
+
+
+UNCORRECTED = "curvature's own error not corrected for"
 
 
 def wide(

@@ -26,11 +26,15 @@ from focal_curvature.analysis.evidence import (
 )
 from focal_curvature.analysis.questions import (
     CORRELATION,
+    LEAST_RELIABILITY,
+    UNCORRECTED,
     Kind,
     Question,
+    corrected,
     gammas,
     halves_of,
     known,
+    reliability,
     wide,
 )
 from focal_curvature.analysis.ranks import leave_one_out, scores
@@ -47,8 +51,6 @@ KEYS = {
     "smallest_effect": {"$ref": "#/$defs/fraction"},
 }
 OPTIONAL = ["outcomes_beside", "hessian_of"]
-
-LEAST_RELIABILITY = 0.3  # below, a correction would be most of the estimate
 
 
 def association() -> Kind:
@@ -84,16 +86,14 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     null = products.take(pairs).sum(axis=0)
     p = (1 + (np.abs(null) >= abs(observed) - 1e-9).sum()) / (1 + len(null))
     estimate, without = observed, leave_one_out(x, y).mean(axis=1)
-    remark = "curvature's own error not corrected for"
+    remark = UNCORRECTED
     if "half0" in data.arrays:
         one, other = data.arrays["half0"], data.arrays["half1"]
-        whole = _spearman_brown(float((scores(one, 0) * scores(other, 0)).sum(axis=0).mean()))
-        if whole < LEAST_RELIABILITY:
-            raise UndecidedError(f"curvature's reliability within gamma is {whole:.2f}, too low")
+        whole = float(reliability((scores(one, 0) * scores(other, 0)).sum(axis=0).mean()))
+        remark = corrected(whole)
         estimate = observed / whole**0.5
-        each = _spearman_brown(leave_one_out(one, other).mean(axis=1))
+        each = reliability(leave_one_out(one, other).mean(axis=1))
         without = without / np.sqrt(np.maximum(each, LEAST_RELIABILITY))
-        remark = f"reliability of curvature {whole:.2f}"
     jackknife = mean_over_seeds(seeds * estimate - (seeds - 1) * without)
     low, high = (float(np.clip(end, -1, 1)) for end in (jackknife.low, jackknife.high))
     part = Part("correlation", question.direction * estimate, jackknife.error)
@@ -107,7 +107,3 @@ def _pairs(seeds: int, resamples: int, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     orders = generator.permuted(np.tile(np.arange(seeds), (resamples, 1)), axis=1)
     return np.ascontiguousarray((orders + seeds * np.arange(seeds)).T)
-
-
-def _spearman_brown(r: np.ndarray | float) -> np.ndarray | float:
-    return 2 * r / (1 + r)

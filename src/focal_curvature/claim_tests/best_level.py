@@ -87,7 +87,7 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     others = (y.sum(axis=0) - y) / (n - 1)
     picks = 1 + others[:, 1:-1].argmin(axis=1)
     honest = y[np.arange(n), picks]
-    scale = abs(y[:, 0].mean())
+    scale = max(abs(y[:, 0].mean()), question.smallest)
     parts = []
     for name, level in (("better than the first level", 0), ("better than the last level", -1)):
         difference = mean_over_seeds((y[:, level] - honest) / scale)

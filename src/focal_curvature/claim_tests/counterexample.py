@@ -50,7 +50,7 @@ def data(controls: pd.DataFrame, question: Question) -> Data:
             f"no network has a curvature before and after {question.claim['control']}"
         )
     outcome = both[[f"{y}_before", y]].to_numpy(float)
-    return Data({"x": np.log(pair), "y": outcome}, len(both), resampled=False)
+    return Data({"x": np.log(pair), "y": outcome}, len(both), of_seeds=both["seed"].nunique())
 
 
 def test(data: Data, question: Question, generator: np.random.Generator) -> Evidence:
@@ -60,9 +60,14 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     still = (abs(moved) >= np.log(claim["factor"])) & (abs(change) <= claim["tolerance"])
     otherwise = (change < -claim["tolerance"]) & (moved >= 0)
     against = int((still | otherwise).sum())
-    remark = f"{against} of {len(moved)} speak against it; curvature moved by ×{_factors(moved)}"
+    unit = question.outcome_unit
+    ends = [unit.form.format(unit.shown(end)) for end in (change.min(), change.max())]
+    remark = (
+        f"{against} of {len(moved)} interventions speak against it; outcome moved by {ends[0]} to "
+        f"{ends[1]} {unit.name}, curvature by ×{_factors(moved)}"
+    )
     return Evidence(
-        *(float(change.mean()), float(change.min()), float(change.max()), 1.0),
+        *(float(change.mean()), np.nan, np.nan, 1.0),
         excluded=against > 0,
         negligible=False,
         barrier="" if against else "no counterexample among the networks",

@@ -123,7 +123,7 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     return Evidence(
         *(-outcome.estimate, -outcome.high, -outcome.low),
         p=min(1.0, float(worst[best]) * strengths),
-        parts=_crossfit(slack, abs(y[:, 0].mean())),
+        parts=_crossfit(slack, max(abs(y[:, 0].mean()), least)),
         excluded=bool(flat) and all(fails(k) for k in flat),
         negligible=bool(flat)
         and all(-least < tests[0][k].low and tests[0][k].high < least for k in flat),

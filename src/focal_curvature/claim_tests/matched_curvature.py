@@ -10,7 +10,8 @@ seed's own focal run the curve says what flattening alone, by the penalty, gives
 
 and the estimate is the share of the total effect that flattening gives. Above one half speaks for
 *because*, below against it: paired t of ``by flattening - total / 2``, interval by Fieller. Without
-a significant total effect in the claimed direction there is nothing to explain.
+a significant total effect in the claimed direction there is nothing to explain; where gamma raises
+the curvature, nothing is by lowering it; where it does not lower it, nothing supports the claim.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from focal_curvature.analysis.evidence import (
     Evidence,
     NotTestedError,
     Part,
+    Premise,
     mean_over_seeds,
     share,
 )
@@ -82,23 +84,29 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     flattening, total = curve - y[:, 0], y[:, -1] - y[:, 0]
     below = float((x[:, -1] < x[:, :-1].min(axis=1)).mean())
     effect = mean_over_seeds(total)
+    premise = Premise.of(x[:, -1] - x[:, 0], question.gamma, question.measure_name)
     barrier = ""
     if not effect.high < 0:
         barrier = f"gamma {question.gamma:g} does not lower the outcome significantly"
     elif below > 0.2:
         barrier = "the penalty does not reach focal loss's curvature"
+    parts = [] if barrier else [premise.part]
     ratio, error = share(flattening, total)
+    if not barrier and not premise.refuted:
+        parts.insert(0, Part("share above one half", ratio.estimate - 0.5, error))
+    if ratio.estimate > 0.5:
+        barrier = barrier or premise.open
     direct = mean_over_seeds(y[:, -1] - curve)
     unit = question.outcome_unit
     ends = [unit.shown(value) for value in (direct.estimate, direct.low, direct.high)]
     remark = "direct effect {} [{}, {}] {}".format(*map(unit.form.format, ends), unit.name)
-    part = (Part("share above one half", ratio.estimate - 0.5, error),) if not barrier else ()
     return Evidence(
         *(ratio.estimate, ratio.low, ratio.high, ratio.p, ratio.null),
-        parts=part,
+        parts=tuple(parts),
         excluded=False,
         negligible=False,
         barrier=barrier,
+        refuted=premise.refuted,
         remark=remark,
     )
 

@@ -4,10 +4,12 @@ The slope of the outcome on the logarithm of curvature comes from runs of equal 
 gamma does to the curvature it is the effect through curvature. The estimate is its share of the
 total effect; above one half speaks for *because*, below against it (Fieller, on the jackknife's
 pseudo-values, leaving one seed out). The slope is corrected for the error of curvature by its
-reliability, where halves are measured. The share through curvature alone is the most that the
-data allow it, as what else moves with it at equal gamma is counted to it. To support the claim, the
-share must be above one half also with the training fit, `given`, beside it; where that is not
-recorded, the claim can be contradicted, not supported.
+reliability, where halves are measured; nothing is decided where that is too low. The share through
+curvature alone is the most that the data allow it, as what else moves with it at equal gamma is
+counted to it. To support the claim, the share must be above one half also with the training fit,
+`given`, beside it; where that is not recorded, the claim can be contradicted, not supported. Where
+gamma raises the curvature, nothing is by lowering it; where it does not lower it, nothing supports
+the claim.
 
 Sensitivity: an unobserved common cause of curvature and outcome that correlates their residuals
 as much as they are correlated at equal gamma would leave no effect through curvature (Imai et al.
@@ -27,18 +29,23 @@ from focal_curvature.analysis.evidence import (
     Evidence,
     NotTestedError,
     Part,
+    Premise,
     UndecidedError,
     mean_over_seeds,
     share,
 )
 from focal_curvature.analysis.questions import (
+    LEAST_RELIABILITY,
     SHARE,
+    UNCORRECTED,
     Kind,
     Question,
+    corrected,
     gammas,
     halves_of,
     known,
     logarithms,
+    reliability,
     wide,
 )
 
@@ -56,8 +63,6 @@ KEYS = {
     "described": {"const": True},
 }
 OPTIONAL = ["outcomes_beside", "gammas_beside", "hessian_of", "described", "given"]
-
-LEAST_RELIABILITY = 0.3
 
 
 def mediation() -> Kind:
@@ -91,7 +96,7 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
     first, last = data.levels.index(0), data.levels.index(question.gamma)
     total = y[:, last] - y[:, first]
     effect = mean_over_seeds(total)
-    barrier = ""
+    barrier = refuted = remark = ""
     if not effect.high < 0:
         barrier = f"gamma {question.gamma:g} does not lower the outcome significantly"
 
@@ -99,15 +104,24 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
         share(n * point - (n - 1) * left, total) for point, left in _indirect(arrays, first, last)
     )
     parts = [Part("share above one half", alone.estimate - 0.5, error)]
-    p, remark = alone.p, ""
-    supports = alone.estimate > 0.5
+    p, supports = alone.p, alone.estimate > 0.5
     for beside, its_error in given:
         parts.append(Part("and given the training fit", beside.estimate - 0.5, its_error))
         if supports:
             p = max(p, beside.p if beside.estimate > 0.5 else 1.0)
         remark = f"given the training fit {beside.estimate:.2f}; "
-    if supports and question.claim.get("given") and not given and not barrier:
-        barrier = "the training fit is not recorded, beside which the share must stand"
+    if supports and question.claim.get("given") and not given:
+        barrier = barrier or "the training fit is not recorded, beside which the share must stand"
+    # Rivals of curvature may carry the effect whichever way they move.
+    if question.hessian_of:
+        premise = Premise.of(x[:, last] - x[:, first], question.gamma, question.measure_name)
+        parts = [*([] if premise.refuted else parts), premise.part]
+        refuted = premise.refuted
+        if supports:
+            barrier = barrier or premise.open
+        if not refuted:
+            halved = "half0" in arrays
+            remark += f"{corrected(_reliability(arrays)[0]) if halved else UNCORRECTED}; "
     a, b = (_deviations(v) for v in (x, y))
     norm = np.sqrt((a * a).sum() * (b * b).sum())
     if norm == 0:
@@ -119,8 +133,16 @@ def test(data: Data, question: Question, generator: np.random.Generator) -> Evid
         excluded=False,
         negligible=False,
         barrier=barrier,
+        refuted=refuted,
         remark=remark,
     )
+
+
+def _reliability(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Return curvature's reliability at equal gamma, of all seeds and without each of them."""
+    sums = _sums(*(np.stack([arrays["half0"], arrays["half1"]], axis=-1),) * 2)
+    norm = np.sqrt(sums[:, 0, 0] * sums[:, 1, 1])
+    return reliability(sums[:, 0, 1] / np.maximum(norm, np.finfo(float).tiny))
 
 
 def _indirect(
@@ -135,10 +157,7 @@ def _indirect(
     n, last_is = len(z), z[:, last, 0] - z[:, first, 0]
     products, right = _sums(z, z), _sums(z, arrays["y"][..., None])
     if "half0" in arrays:
-        sums = _sums(*(np.stack([arrays["half0"], arrays["half1"]], axis=-1),) * 2)
-        norm = np.sqrt(sums[:, 0, 0] * sums[:, 1, 1])
-        r = sums[:, 0, 1] / np.maximum(norm, np.finfo(float).tiny)
-        products[:, 0, 0] *= np.clip(2 * r / (1 + np.maximum(r, 0)), LEAST_RELIABILITY, 1.0)
+        products[:, 0, 0] *= np.clip(_reliability(arrays), LEAST_RELIABILITY, 1.0)
     moved = np.r_[last_is.mean(), (last_is.sum() - last_is) / (n - 1)]
     for count in sorted({1, z.shape[-1]}):
         slopes = np.linalg.pinv(products[:, :count, :count], rcond=ROUNDING) @ right[:, :count]

@@ -225,6 +225,8 @@ def scenarios() -> Iterator[Scenario]:
         value = 0.5 if name != "c4_because" else None
         yield Scenario(name, "half of the effect", _because(0.5), "none", value)
         yield Scenario(name, "none of the effect", _because(0.0), "none", value and 0.0)
+        raised = _because(1.0, fall=-0.5)
+        yield Scenario(name, "all of the effect, by curvature that rises", raised, "none")
         yield Scenario(name, "all of the effect", _because(1.0), "effect", value and 1.0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -554,6 +555,8 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
         for key, split, samples in wanted
         if split == "train" and samples is not None and samples > most
     ]
+    if config["curvature"]["halves"] and config["curvature"]["samples"] == 1:
+        lines.append("curvature.samples: 1 has no two halves: 2 at least, or halves: false")
     stacks = {"training": config["training"]} | {
         f"models.{model}.training": settings["training"]
         for model, settings in config["models"].items()
@@ -594,7 +597,7 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
             every = objectives(config)
         except ValueError as error:
             return [str(error)]
-        lines += [_too_long(objective) for objective in every if len(objective.slug) > LONGEST]
+        lines += [_too_long(objective) for objective in every if _is_too_long(objective.slug)]
         slugs = [objective.slug for objective in every]
         twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
         if twice:
@@ -613,6 +616,9 @@ def _overrides(config: Mapping[str, Any]) -> Iterator[str]:
         for model, settings in config["models"].items()
     ]
     for name, variant in config["variants"].items():
+        if unusable := [*_unusable(f"variants.{name}", variant)]:
+            yield from unusable
+            continue
         parts += [(f"variants.{name}", *rest) for _, *rest in combinations(name, variant)]
         for model in variant["models"] or ():
             if model not in config["models"]:
@@ -631,6 +637,19 @@ def _stages(config: Mapping[str, Any]) -> list[str]:
         if config[name]
         for line in read(stage.settings, config[name]).problems(runs)
     ]
+
+
+def _unusable(place: str, variant: Mapping[str, Any]) -> Iterator[str]:
+    """Say which lists of a variant have no values, or values that are none of one setting."""
+    for part in ("training", "data"):
+        for key, values in variant[part].items():
+            if key == "milestones" or not isinstance(values, list):
+                continue
+            if not values:
+                yield f"{place}.{part}.{key}: [] is empty: at least 1 must be given"
+            for value in values:
+                if isinstance(value, list | dict):
+                    yield f"{place}.{part}.{key}: {value!r} is no single value"
 
 
 def _not_plain_steps(config: Mapping[str, Any]) -> Iterator[str]:
@@ -658,11 +677,16 @@ def _misfits(
     free = names[data:]
     takes = f"it takes {', '.join(free)}" if free else "it takes none"
     lines = []
-    for name in sorted(set(given) - set(free)):
+    for name in sorted(map(str, set(given) - set(free))):
         near = registry.unknown(name, free) if free else f"{name!r} is unknown: {takes}"
         lines.append(f"{place}.{name}: {near}")
     lines += [f"{place}.{name}: is missing: {takes}" for name in needed[data:] if name not in given]
     return lines
+
+
+def _is_too_long(slug: str) -> bool:
+    # Snakemake takes what repeats itself in a path twenty times for an endless rule.
+    return len(slug) > LONGEST or bool(re.search(r"(.)\1{19}", slug))
 
 
 def _too_long(objective: Objective) -> str:
@@ -670,5 +694,5 @@ def _too_long(objective: Objective) -> str:
     key = f"regularisers.{added.name}" if added else f"objectives.{objective.name}"
     return (
         f"{key}: {slug[:20]}... would name a folder with {len(slug)} "
-        f"characters, at most {LONGEST}: give fewer digits"
+        f"characters, at most {LONGEST}, or twenty equal ones in a row: give fewer digits"
     )

@@ -12,8 +12,10 @@ from focal_curvature import registry
 from focal_curvature.settings.training import Training
 
 
-def number_text(value: float | str) -> str:
+def number_text(value: float | str | None) -> str:
     """Write a number in one way only: 1.0 and 1 are "1", 5e-4 is "0.0005"; text stays as it is."""
+    if value is None:
+        return "null"
     if isinstance(value, str | bool):
         return str(value).lower() if isinstance(value, bool) else value
     return f"{Decimal(str(value)).normalize():f}"

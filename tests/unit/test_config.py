@@ -82,6 +82,33 @@ MISTAKES = {
         {"short": {"training": {"epochs": 3}, "models": ["lennet"]}},
         ["variants.short.models", "'lennet' is unknown"],
     ),
+    "variant of no value": (
+        "variants",
+        {"long": {"training": {"epochs": []}}},
+        ["variants.long.training.epochs", "is empty", "at least 1"],
+    ),
+    "variant of a list": (
+        "variants",
+        {"few": {"data": {"train": [[20]]}}},
+        ["variants.few.data.train", "[20]", "no single value"],
+    ),
+    "parameter that is no name": (
+        "objectives.focal",
+        {"gamma": [0, 2], 1: 2},
+        ["objectives.focal.1"],
+    ),
+    "a number that Snakemake takes for endless": (
+        "objectives.focal.gamma",
+        [0, 3, 1e22],
+        ["objectives.focal", "twenty equal ones in a row", "fewer digits"],
+    ),
+    "factor without an end": ("controls.factors", [1e308], ["controls.factors[0]", "at most"]),
+    "bins without an end": ("calibration.bins", 10**30, ["calibration.bins", "at most 1000"]),
+    "halves of one sample": (
+        "curvature",
+        {"samples": 1, "halves": True},
+        ["curvature.samples: 1", "2 at least"],
+    ),
     "more samples than a variant has": (
         "variants",
         {"few": {"data": {"train": 20}}},
@@ -271,6 +298,11 @@ def test_each_mistake_is_named_in_one_line(key, value, words):
         load(changed(key, value))
     lines = str(caught.value).splitlines()
     assert any(all(word in line for word in words) for line in lines), lines
+
+
+def test_a_variant_may_be_without_a_setting():
+    found = load(changed("variants", {"plain": {"training": {"clip_norm": [None, 2]}}}))["models"]
+    assert {"small_cnn-plain-null", "small_cnn-plain-2"} <= found.keys()
 
 
 def test_a_plain_network_may_be_mixed_and_compiled():

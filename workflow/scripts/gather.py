@@ -7,11 +7,14 @@ import pandas as pd
 
 from focal_curvature.analysis import cost, tables
 from focal_curvature.files import read_json, sha256, verify, write_atomically, write_json
+from focal_curvature.measurements.agreement import require_configured
+from focal_curvature.runs import expand
 
 
 def main(snakemake):
     files = snakemake.input
     rows, runs, measurements = [], [], []
+    specs = {spec.folder: spec for spec in expand(snakemake.config)}
     for run, scores, reliability, objective, cross_entropy in zip(
         files.run,
         files.calibration,
@@ -27,6 +30,8 @@ def main(snakemake):
             "cross_entropy": read_json(Path(cross_entropy)),
         }
         runs.append(read_json(Path(run)))
+        spec = specs[runs[-1]["run"]]
+        require_configured(spec, snakemake.config, runs[-1], calibration, curvatures)
         measurements += curvatures.values()
         rows.append(tables.run_row(runs[-1], calibration, curvatures))
     outputs = {

@@ -15,8 +15,10 @@ class Calibration:
     bins: int = option(
         15,
         about="equal-width bins of the confidence",
-        choose="equal-width bins: 15 in the literature",
+        choose="equal-width bins: 15 in the literature. Another number trains anew, as histories "
+        "have the ECE",
         minimum=2,
+        maximum=1000,
     )
     recalibrations: list[Literal["vector", "matrix", "isotonic", "focal_temperature"]] = option(
         [],

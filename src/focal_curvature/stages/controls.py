@@ -40,7 +40,7 @@ class Controls(StageSettings):
         "curvature estimates of the engine, and one more per factor",
         minItems=1,
         uniqueItems=True,
-        items={"type": "number", "exclusiveMinimum": 0},
+        items={"type": "number", "exclusiveMinimum": 0, "maximum": 1e6},
     )
 
     def measurements(self, curvature: Curvature) -> float:

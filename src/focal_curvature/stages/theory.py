@@ -49,6 +49,7 @@ class Theory(StageSettings):
         choose="whose predictions are drawn sample by sample, where the tables have all; also the "
         "posterior problem's",
         minimum=0,
+        maximum=2**32 - 1,
     )
     gammas: list[float] = option(
         [0.5, 1, 3, 5],
@@ -57,7 +58,7 @@ class Theory(StageSettings):
         choose="of the bound, beside each run's own, and of the posterior problem",
         minItems=1,
         uniqueItems=True,
-        items={"type": "number", "minimum": 0},
+        items={"type": "number", "minimum": 0, "maximum": 1000},
     )
     points: int = option(
         100,

@@ -21,6 +21,7 @@ from focal_curvature import registry
 from focal_curvature.analysis import claims, summary
 from focal_curvature.analysis.evidence import (
     Evidence,
+    Premise,
     decide,
     holm,
     mean_over_seeds,
@@ -167,6 +168,51 @@ def test_because_is_contradicted_where_none_of_the_effect_is(rules_module):
         because = row(found, "c4_because", measure=measure, outcome="calibration_error_debiased")
         assert because["verdict"] == "contradicted"
         assert "direct contradicted" in because["reason"]
+
+
+def test_because_is_contradicted_where_gamma_raises_what_carries_its_effect(rules_module):
+    raised = rules_module._because(1.0, fall=-0.5)
+    found = claims.judge(rules_module.experiment(raised, 10, 0), RULES, "toy")
+    for claim in ("c4_direct", "c4_mediation"):
+        carried = row(found, claim, measure="trace", outcome="calibration_error_debiased")
+        assert carried["verdict"] == "contradicted"
+        assert "raises the trace" in carried["reason"]
+    assert carried["estimate"] > 0.8
+    assert set(found.loc[found["claim"] == "c4_because", "verdict"]) == {"contradicted"}
+
+
+@pytest.mark.parametrize(
+    ("rise", "said"), [(-1.0, (False, False)), (0.0, (False, True)), (1.0, (True, False))]
+)
+def test_what_is_because_of_a_fall_supposes_one(rise, said):
+    premise = Premise.of(rise + np.random.default_rng(0).normal(0, 0.2, 8), 3, "trace")
+    assert (bool(premise.refuted), bool(premise.open)) == said
+    assert np.sign(premise.part.estimate) == -np.sign(rise) or not rise
+
+
+def test_curvature_that_its_halves_do_not_agree_on_decides_nothing(rules_module, runs):
+    noise = np.random.default_rng(1).normal(0, 0.3, len(runs))
+    halves = {
+        f"{column}_half{i}": runs[column] * np.exp(sign * noise)
+        for column in rules_module.CURVATURES
+        for i, sign in ((1, 1), (2, -1))
+    }
+    names = ("c2_within_gamma", "c4_mediation")
+    rules = only(*names, measures=["trace"], hessian_of=["objective"])
+    # So few that the bootstrap draws two seeds, whose halves are ranked in opposite orders.
+    few = runs[runs["seed"] < 5].assign(**halves)
+    found = claims.judge(few, rules | {"replications": 40}, "toy")
+    decided = found[(found["role"] == "decides") & (found["model"] != claims.ALL)]
+    assert set(decided["verdict"]) == {"inconclusive"}
+    assert decided["reason"].str.contains("reliability within gamma is").all()
+
+
+def test_examples_have_no_interval_and_no_new_seeds(table):
+    kept = row(table, "c4_function_kept", measure="trace")
+    assert (kept["seeds"], kept["runs"], kept["effect"]) == (1, 1, "+0.0 points")
+    assert kept[["low", "high", "replication", "leave_one_out"]].isna().all()
+    assert not kept["fragile"]
+    assert "new seeds" not in kept["sentence"]
 
 
 COMBINED = [

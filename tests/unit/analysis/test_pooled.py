@@ -31,7 +31,7 @@ def synthetic():
 
 def named(runs, data_set):
     runs = runs.assign(dataset=data_set, nll=0.3)
-    runs["objective"] = runs["gamma"].astype(str) + runs["strength"].astype(str)
+    runs["objective"] = runs["gamma"].map(str) + runs["strength"].map(str)
     return runs
 
 
@@ -68,13 +68,73 @@ def test_runs_that_experiments_share_count_once(synthetic):
     assert [names for *_, names in found] == ["a+b", "a+b"]
     for own in found.values():
         assert own["gamma"].notna().sum() == 5 * 4
-        assert own["strength"].notna().sum() == 2 * 5 * 4
+        assert own["strength"].notna().sum() == 5 * 4
     assert [names for *_, names in pooled.networks({"a": runs, "c": other})] == ["a", "a", "c", "c"]
     alone = pooled.networks({"a": runs, "b": runs})
     assert [len(own) for own in alone.values()] == [len(runs) // 2] * 2
     told = {"a": runs.assign(decided_by=range(len(runs)))}
     told["b"] = runs.assign(decided_by=range(1000, 1000 + len(runs)))
     assert len(pooled.networks(told)) == 4  # the same scores, but trained otherwise
+
+
+@pytest.mark.parametrize("names", ["abc", "cab", "bca", "cba"])
+def test_a_network_that_two_experiments_share_by_a_third_is_one(synthetic, names):
+    runs = named(synthetic.experiment(synthetic.Truth(), 10, 0), "digits")
+    runs = runs[runs["model"] == "one"]
+    parts = {"a": runs[runs["seed"] < 5], "b": runs[runs["seed"] >= 5], "c": runs}
+    ((key, own),) = pooled.networks({name: parts[name] for name in names}).items()
+    assert key == ("digits", "one", "a+b+c")
+    assert len(own) == len(runs)
+
+
+def test_networks_said_to_be_trained_alike_are_one_whose_largest_experiment_counts(synthetic):
+    drawn = [named(synthetic.experiment(synthetic.Truth(), n, n), "digits") for n in (6, 5)]
+    experiments = dict(zip("ab", drawn, strict=True))
+    assert len(pooled.networks(experiments)) == 4
+    found = pooled.networks(experiments, [["b", "a"]])
+    assert list(found) == [("digits", "one", "a+b"), ("digits", "two", "a+b")]
+    assert pd.concat(found.values())["ece"].sort_values().tolist() == sorted(drawn[0]["ece"])
+
+
+def test_a_condition_that_too_few_networks_have_supports_nothing(synthetic):
+    """Of four networks gamma raises the curvature of two, which have no share by flattening."""
+    truths = [synthetic._because(1.0), synthetic._because(1.0, fall=-0.5)]
+    made = {
+        name: named(synthetic.experiment(truth, 10, i), name)
+        for i, (name, truth) in enumerate(zip("ab", truths, strict=True))
+    }
+    rules = only("c4_direct", **ONE, outcomes=["calibration_error_debiased"])
+    (row,) = pooled.judge(made, rules).to_dict("records")
+    assert (row["verdict"], row["effects"], row["part"]) == (
+        *("inconclusive", 4),
+        "gamma lowers the measure",
+    )
+    assert "share above one half: 2 of these networks, too few to pool" in row["reason"]
+    assert np.isnan(row["p_holm"])
+    three = {
+        name: named(synthetic.experiment(truths[0], 10, i), name) for i, name in enumerate("ac")
+    }
+    (row,) = pooled.judge(three, rules).to_dict("records")
+    assert (row["verdict"], row["effects"]) == ("supported", 4)
+
+
+def test_a_data_set_counts_once_however_many_networks_it_has(synthetic):
+    rules = only("c1_ratio", **ONE)
+    made = {
+        name: named(synthetic.experiment(synthetic.Truth(synthetic._falling(by)), 6, i), name)
+        for i, (name, by) in enumerate([("a", 0.5), ("b", 0.3)])
+    }
+    (row,) = pooled.judge(made, rules).to_dict("records")
+    means = [
+        np.mean([
+            np.log(own[own["gamma"] == 3].set_index("seed")["trace_objective"]
+                   / own[own["gamma"] == 0].set_index("seed")["trace_objective"]).mean()
+            for (data_set, *_), own in pooled.networks(made).items() if data_set == name
+        ])
+        for name in made
+    ]  # fmt: skip
+    assert row["p_data_sets"] == pytest.approx(stats.ttest_1samp(means, 0).pvalue)
+    assert row["p_data_sets"] > row["p"]
 
 
 def test_a_claim_that_holds_everywhere_is_supported_and_one_that_does_not_is_not(synthetic):

@@ -56,6 +56,7 @@ docs: install
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 readme: install
+	PYTHONPATH=src $(VENV)/bin/python tools/exploratory.py
 	PYTHONPATH=src $(VENV)/bin/python tools/neighbours.py
 	PYTHONPATH=src $(VENV)/bin/python tools/best_penalty.py
 	PYTHONPATH=src $(VENV)/bin/python tools/readme.py

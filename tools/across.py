@@ -11,6 +11,7 @@ if __name__ == "__main__":
     import portable  # noqa: F401
 
 import pandas as pd
+import yaml
 
 from focal_curvature import plotting
 from focal_curvature.plotting.across import FIGURES
@@ -22,7 +23,9 @@ def tables(root: Path) -> dict[str, object]:
     """Read what the figures are prepared from."""
     files = sorted(root.glob("paper_figures/*/claims.json"))  # of those that compare losses
     runs = {file.parent.name: pd.read_csv(file.with_name("runs.csv")) for file in files}
-    return {"runs": runs, "pooled": pd.read_csv(root / "docs/pooled.csv")}
+    rules = yaml.safe_load((root / "workflow/claims.yaml").read_text(encoding="utf-8"))
+    pooled = pd.read_csv(root / "docs/pooled.csv")
+    return {"runs": runs, "alike": rules["alike"], "pooled": pooled}
 
 
 def make(root: Path = ROOT) -> None:

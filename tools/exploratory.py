@@ -1,4 +1,4 @@
-"""C4 at another gamma and on other outcomes, after the fact; write docs/exploratory.csv and .md.
+"""C4 at another gamma and on other outcomes, after the fact; write docs/exploratory*.
 
     PYTHONPATH=src python tools/exploratory.py
 
@@ -8,6 +8,7 @@ where gamma calibrates. The results were known when it was written: it decides n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from focal_curvature.analysis import pooled
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs/exploratory.csv"
+CHANGES = ROOT / "docs/exploratory_ece.csv"
 ASKED = {
     "gammas": [1, 3],
     "outcomes": ["calibration_error_debiased", "nll_calibration", "confidence_gap"],
@@ -31,24 +33,27 @@ ASKED = {
 PLAIN, FOCAL = "ce", "focal"
 HEAD = """# Beyond the rules
 
-The rules ask what gamma 3 does, on two outcomes. After all runs were known, a referee's questions remained;
-their answers are here, and count as no verdict.
+The rules ask what gamma 3 does, on two outcomes. After all runs were known, a referee's questions
+remained; their answers are here, and count as no verdict.
 
 ## Which networks gamma calibrates
 
-Change of ECE from cross-entropy, same seeds, in points. Where focal loss does not calibrate, there is nothing
-that flattening could explain, and a fall of the signed gap is under-confidence.
+Change of ECE from cross-entropy, same seeds, in points. Where focal loss does not calibrate, there
+is nothing that flattening could explain, and a fall of the signed gap is under-confidence.
 
 """
 SHARES = """
 ## The share by flattening, at gamma 1 and 3, on every outcome
 
-As in [the pooled verdicts](pooled.md): the share of gamma's effect that a penalty of the same curvature gives
-(*direct*), or that goes through curvature among runs of equal gamma (*mediation*), above one half positive. Of the
-networks in which gamma lowers the outcome significantly, and the curvature is not raised; pooled where there are
-three. In brackets 95% intervals.
+As in [the pooled verdicts](pooled.md): the share of gamma's effect that a penalty of the same
+curvature gives (*direct*), or that goes through curvature among runs of equal gamma (*mediation*);
+above one half speaks for *because*. Of networks in which gamma lowers the outcome significantly and
+does not raise the curvature; where fewer than three are left, there is no row: gamma raises
+cross-entropy's trace in most. In brackets 95% intervals.
 
 """
+SHARE = "share above one half"
+NO_VERDICTS = ["verdict", "replication", "leave_one_out", "fragile"]
 
 
 def changes(networks: Mapping[tuple[str, str, str], pd.DataFrame]) -> pd.DataFrame:
@@ -78,16 +83,11 @@ def shares(experiments: Mapping[str, pd.DataFrame], rules: Mapping) -> pd.DataFr
 
 
 def printed(found: pd.DataFrame, rules: Mapping) -> str:
-    """Lay the shares out in Markdown."""
+    """Lay the shares that could be pooled out in Markdown."""
     rows = []
-    for row in found.itertuples():
-        shown = (
-            ""
-            if np.isnan(row.estimate)
-            else f"{row.estimate:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
-        )
-        if row.part and row.part != "share above one half":
-            shown = ""
+    for row in found[found["part"] == SHARE].itertuples():
+        ends = [0.5 + value for value in (row.estimate, row.low, row.high)]
+        fewer = re.search(rf"{SHARE}: (\d+) of these", row.reason)
         rows.append(
             [
                 row.claim.removeprefix("c4_"),
@@ -95,31 +95,31 @@ def printed(found: pd.DataFrame, rules: Mapping) -> str:
                 rules["outcomes"][row.outcome]["label"],
                 rules["measures"][row.measure],
                 row.hessian_of.replace("_", "-"),
-                shown,
-                str(row.effects),
-                row.reason,
+                "{:.2f} [{:.2f}, {:.2f}]".format(*ends),
+                fewer[1] if fewer else str(row.effects),
             ]
         )
-    head = ["by", "gamma", "outcome", "measure", "Hessian of", "share less one half"]
-    return table([*head, "networks", "words"], rows)
+    head = ["by", "gamma", "outcome", "measure", "Hessian of", "share", "networks"]
+    return table(head, rows)
 
 
-def main() -> None:
-    """Compute, and write both files."""
+def made() -> dict[Path, str]:
+    """Return the files with their texts, from what is committed."""
     rules = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))
     experiments = committed_runs()
     moved = changes(pooled.networks(experiments, rules["alike"]))
     found = shares(experiments, rules)
-    found.drop(columns=["verdict", "replication", "leave_one_out", "fragile"]).to_csv(
-        FILE, index=False
-    )
     cells = [
         [str(row[0]), str(row[1]), *("" if np.isnan(v) else f"{v:+.1f}" for v in row[2:])]
         for row in moved.itertuples(index=False)
     ]
-    text = HEAD + table(list(moved), cells) + SHARES + printed(found, rules)
-    FILE.with_suffix(".md").write_text(text, encoding="utf-8")
+    return {
+        CHANGES: moved.round(6).to_csv(index=False),
+        FILE: found.drop(columns=NO_VERDICTS).round(6).to_csv(index=False),
+        FILE.with_suffix(".md"): HEAD + table(list(moved), cells) + SHARES + printed(found, rules),
+    }
 
 
 if __name__ == "__main__":
-    main()
+    for file, text in made().items():
+        file.write_text(text, encoding="utf-8")

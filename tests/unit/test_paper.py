@@ -17,6 +17,8 @@ from focal_curvature.plotting.across import FIGURES
 READ = ("paper", "paper_figures", "config", "config.yaml", "workflow/claims.yaml")
 READ += (
     "docs/pooled.csv",
+    "docs/exploratory.csv",
+    "docs/exploratory_ece.csv",
     "docs/neighbours.csv",
     "docs/best_penalty.csv",
     "benchmarks/results/rules.json",

@@ -2,6 +2,7 @@
 
 import re
 
+import exploratory
 import pandas as pd
 import pytest
 import readme
@@ -46,11 +47,20 @@ def test_the_answer_is_no_stronger_than_the_verdicts():
         ("C4", "objective", "c4_direct", "not tested", False),
     ]
     columns = ["family", "hessian_of", "claim", "verdict", "fragile"]
-    answer = readme.render_answer(pd.DataFrame(rows, columns=columns))
+    pooled = pd.DataFrame(rows, columns=columns).assign(p_data_sets=[0.01, 0.3, 0.04, 0.01])
+    answer = readme.render_answer(pooled, pd.DataFrame({"gamma 3": [-1.0, 2.0, None]}))
     assert f"| C1: {readme.answer.CLAIMS['c1_trend']} | ✓! ? | ✗ |" in answer
     assert "that is trained: supported 1, inconclusive 1 of 2." in answer
     assert "at the same weights: contradicted 1 of 1." in answer
     assert "flattens: not tested" in answer.replace("*", "")
+    words = " ".join(answer.split())
+    assert "2 of C1's 3 tests are significant" in words
+    assert "γ = 3 lowers ECE in 1 of the 2 networks" in words
+
+
+def test_what_is_beyond_the_rules_is_of_the_committed_runs():
+    made = exploratory.made()
+    assert {file: file.read_text(encoding="utf-8") for file in made} == made, "run `make readme`"
 
 
 def test_a_row_is_a_claim_and_a_column_an_experiment():

@@ -120,6 +120,8 @@ def networks(
                     apart.append(group)
             groups = [*apart, (data_set, model, keys, members)]
     found = {}
+    order = list(experiments)
+    groups.sort(key=lambda group: min(order.index(name) for name, _ in group[3]))
     for data_set, model, _, members in groups:
         every = pd.concat([own for _, own in members], ignore_index=True)
         names = "+".join(sorted(name for name, _ in members))

@@ -35,7 +35,7 @@ def prepare(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
         once, under both names.
     """
     parts = []
-    for (data_set, _, experiments), runs in networks(tables["runs"]).items():
+    for (data_set, _, experiments), runs in networks(tables["runs"], tables["alike"]).items():
         ratios = relative_curvature.prepare({"runs": runs})
         parts.append(ratios.assign(data_set=data_set, experiments=experiments))
     table = pd.concat(parts, ignore_index=True)

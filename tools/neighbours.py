@@ -35,11 +35,11 @@ def render(findings: pd.DataFrame) -> str:
     return HEAD + table(["who", "found that", "ours", "in the committed runs"], rows) + "\n"
 
 
-def committed_runs() -> dict[str, pd.DataFrame]:
-    """Read the runs of all committed experiments that have verdicts."""
-    files = sorted(ROOT.glob("paper_figures/*/claims.json"))
+def committed_runs(having: str = "claims.json") -> dict[str, pd.DataFrame]:
+    """Read the runs of all committed experiments that have a file; by default, verdicts."""
+    files = sorted(ROOT.glob(f"paper_figures/*/{having}"))
     return {file.parent.name: pd.read_csv(file.with_name("runs.csv")) for file in files}
 
 
 if __name__ == "__main__":
-    examine(committed_runs()).to_csv(FILE, index=False)
+    examine(committed_runs("runs.csv")).to_csv(FILE, index=False)

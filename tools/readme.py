@@ -43,8 +43,8 @@ of the committed runs ([every number](docs/pooled.md), [each experiment](docs/re
 """
 KEY = """
 A symbol per test: ✓ supported, ✗ contradicted (or excluded), ? inconclusive; ! fragile: new seeds
-give it again in fewer than 80%, or one data set changes it. Where each data set counts once, {told} of
-C1's {tests} tests are significant. γ = 3 lowers ECE in {lower} of the {networks} networks of C4:
+give it again in fewer than 80%, or one data set changes it. Where each data set counts once, {told}
+of C1's {tests} tests are significant. γ = 3 lowers ECE in {lower} of the {networks} networks of C4:
 [beyond the rules](docs/exploratory.md).
 
 """

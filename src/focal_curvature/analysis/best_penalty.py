@@ -18,6 +18,7 @@ COLUMNS = {
     "nll_refinement": "refinement, nats",
     "accuracy": "accuracy, points",
 }
+COLLAPSED = "collapsed"
 # Of a difference: its scale, and its decimals.
 SCALES = {"ece": (100, 1), "accuracy": (100, 1), "nll_refinement": (1, 3)}
 
@@ -58,8 +59,15 @@ def change(rows: pd.DataFrame, plain: pd.DataFrame, column: str) -> str:
     return f"{estimate} [{low}, {high}]"
 
 
+def collapsed(rows: pd.DataFrame, plain: pd.DataFrame) -> str:
+    """Count the runs with less than half of cross-entropy's accuracy; empty if it is unknown."""
+    if rows["accuracy"].isna().any():
+        return ""
+    return f"{(rows['accuracy'] < plain['accuracy'].mean() / 2).sum()} of {len(rows)}"
+
+
 def examine(experiments: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return ``experiment``, ``network``, ``objective`` and `COLUMNS`, two rows per network."""
+    """Return experiment, network, objective, `COLUMNS` and `COLLAPSED`, two rows per network."""
     rows = []
     for (experiment, model), runs in networks(experiments).items():
         best, focal, plain = best_of(runs), FOCAL.of(runs), PLAIN.of(runs)
@@ -68,5 +76,6 @@ def examine(experiments: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         strengths = ", ".join(f"{strength:g}" for strength in sorted(best["strength"].unique()))
         for name, arm in (("γ = 3", focal), (f"penalty {strengths}", best)):
             cells = {column: change(arm, plain, column) for column in COLUMNS}
-            rows.append({"experiment": experiment, "network": model, "objective": name} | cells)
-    return pd.DataFrame(rows, columns=["experiment", "network", "objective", *COLUMNS])
+            named = {"experiment": experiment, "network": model, "objective": name}
+            rows.append(named | cells | {COLLAPSED: collapsed(arm, plain)})
+    return pd.DataFrame(rows, columns=["experiment", "network", "objective", *COLUMNS, COLLAPSED])

@@ -33,7 +33,7 @@ def runs_of(changes, dataset="digits", model="cnn", seeds=5):
 def test_what_is_committed_is_what_the_runs_say():
     committed = pd.read_csv(neighbours_tool.FILE, keep_default_na=False, dtype=str)
     pd.testing.assert_frame_equal(
-        committed, neighbours.examine(neighbours_tool.committed_runs()).astype(str)
+        committed, neighbours.examine(neighbours_tool.committed_runs("runs.csv")).astype(str)
     )
 
 

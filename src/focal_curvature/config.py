@@ -337,7 +337,10 @@ def load_claims(claims: Any, schema: Mapping[str, Any]) -> dict[str, Any]:
     ConfigError
         If anything is not allowed.
     """
-    schema = _with_claim_tests(schema)
+    try:
+        schema = _with_claim_tests(schema)
+    except ValueError as error:  # a kind of the user's own
+        raise ConfigError(str(error)) from error
     problems = _not_plain(claims) + [e for error in _errors(claims, schema) for e in _lines(error)]
     problems = problems or _undeclared(claims)
     if problems:

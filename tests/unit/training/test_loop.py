@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from focal_curvature.registry import resolve
 from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.settings.training import Training
 from focal_curvature.stack import stack
+from focal_curvature.trained import TrainedRun
 from focal_curvature.training import StoppedError, build, build_model, loop, train
 from focal_curvature.training.evaluation import logits_of
 from focal_curvature.training.optimizer import Optimizer
@@ -184,6 +186,53 @@ def test_a_loss_with_weights_of_its_own_trains_and_is_scored_exactly(data):
 def test_a_loss_that_joins_samples_is_refused_before_training(data, reduction):
     with pytest.raises(ValueError, match=r"^objectives\.own: returns \(\) for 2 samples"):
         alone(own_loss(reduction=reduction), data)
+
+
+class Scaled(nn.Module):
+    """Logits with a scale that is a single number, as CLIP has one."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.scale, self.layers = nn.Parameter(torch.tensor(2.0)), layers(classes)
+
+    def forward(self, x):
+        return self.scale * self.layers(x)
+
+
+def scaled(classes, *_):
+    return Scaled(classes)
+
+
+@pytest.mark.parametrize("name", [None, *REGULARISERS])
+def test_a_parameter_without_a_dimension_is_trained_like_any_other(data, name):
+    regulariser = REGULARISERS[name] if name else None
+    run = spec(gamma=0, regulariser=regulariser, epochs=1, clip_norm=0.1)
+    run = replace(run, model="own", model_factory=f"{__name__}:scaled", model_arguments={})
+    outcome = alone(run, data)
+    assert outcome.status == "completed"
+    assert outcome.weights["scale"].shape == ()
+    assert outcome.weights["scale"] != 2
+
+
+def test_a_parameter_without_a_dimension_that_is_not_finite_is_found(data):
+    model = scaled(10)
+    networks = stack([model], data.splits["train"].images)
+    assert networks.not_finite() == [None]
+    nn.init.constant_(model.scale, math.nan)
+    assert networks.not_finite() == ["scale"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_history_may_begin_with_epochs_without_a_penalised_step(data, tmp_path, precision):
+    """Of four steps an epoch the first and the seventeenth are penalised."""
+    rare = regularised("gauss_newton_trace", strength=1e-3, every=16)
+    settings = {"epochs": 5, "evaluate_every": 2, "precision": precision}
+    run = spec("small_cnn", gamma=0, regulariser=rare, **settings)
+    TrainedRun.write(tmp_path, run, data, alone(run, data), {})
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert list(history["epoch"]) == [2, 4, 5]
+    assert list(history["penalised_trace"].notna()) == [False, False, True]
+    assert history.drop(columns="penalised_trace").notna().all(axis=None)
 
 
 class StopError(Exception):

@@ -34,8 +34,7 @@ reproduce: install
 
 # Whether a run says what the committed one says, number by number; fails where it does not.
 verify: install
-	@PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.verification \
-		paper_figures/$(EXPERIMENT)
+	@PYTHONPATH=src $(VENV)/bin/python -m focal_curvature.cli verify paper_figures/$(EXPERIMENT)
 
 # Goes on after Snakemake itself was killed, which leaves its lock on the folder behind. Not while
 # another Snakemake works here.

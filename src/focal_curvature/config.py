@@ -170,10 +170,10 @@ class Experiment:
         propertyNames=_KEYS,
         additionalProperties=schema_of(Variant),
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = option(
+    device: Literal["auto", "cpu", "cuda"] = option(
         "auto",
         about="where training and curvature run; auto takes a GPU if there is one",
-        choose="`auto` takes cuda, then mps, then cpu. Results of different devices agree only to "
+        choose="`auto` takes cuda, then cpu. Results of different devices agree only to "
         "rounding; moving on does not retrain what is there",
     )
     kernels: Literal["native", "portable"] = option(

@@ -8,17 +8,17 @@ import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the torch device of a configuration's ``device``; auto prefers cuda, then mps.
+    """Return the torch device of a configuration's ``device``; auto is cuda where there is one.
 
     Raises
     ------
     ValueError
         If the device is asked for by name and this machine has none.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = torch.cuda.is_available()
     if name == "auto":
-        name = next((device for device, there in available.items() if there), "cpu")
-    elif not available.get(name, True):
+        name = "cuda" if available else "cpu"
+    elif name == "cuda" and not available:
         raise ValueError(f"device: {name} is not available on this machine: use auto or cpu")
     return torch.device(name)
 

@@ -94,10 +94,10 @@ def write_csv(
     path : Path
     rows : sequence of mappings
     columns : sequence of str, optional
-        Needed where there may be no rows; otherwise the first row's keys.
+        Needed where there may be no rows; otherwise all that a row has, in order of appearance.
     """
     text = io.StringIO(newline="")
-    names = columns if columns is not None else list(rows[0]) if rows else []
+    names = columns if columns is not None else list(dict.fromkeys(k for row in rows for k in row))
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -43,6 +43,16 @@ class _Linears(nn.Module):
         return out.transpose(0, 1).flatten(1)
 
 
+def _shares_weights(model: nn.Module) -> bool:
+    """Whether several modules hold one and the same parameter or buffer."""
+    held = [
+        id(tensor)
+        for module in model.modules()  # each once, however often it is used
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    ]
+    return len(set(held)) < len(held)
+
+
 def _widened(module: nn.Module, size: int, made: dict[int, nn.Module]) -> nn.Module:
     """Return a module for ``size`` times the channels; ``made`` holds what was made already."""
     if id(module) in made:
@@ -103,7 +113,7 @@ class Stack:
     ------
     NotStackableError
         If there are several, with a layer that has weights and is none of Conv2d, BatchNorm1d,
-        BatchNorm2d and Linear.
+        BatchNorm2d and Linear, or with layers that share a weight.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -113,6 +123,8 @@ class Stack:
         self._shapes = {name: value.shape for name, value in states[0].items()}
         self.model = networks[0]
         if self.size > 1:
+            if _shares_weights(networks[0]):
+                raise NotStackableError("its layers share weights")
             self.model = _widened(networks[0], self.size, {})
             with torch.no_grad():
                 for name, value in self.model.state_dict().items():
@@ -141,13 +153,13 @@ class Stack:
 
     def norms(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return the Euclidean norm (S,) of each network's part of some tensors."""
-        parts = [tensor.unflatten(0, (self.size, -1)) for tensor in tensors]
+        parts = [self._parts(tensor) for tensor in tensors]
         norms = [torch.linalg.vector_norm(part, dim=tuple(range(1, part.ndim))) for part in parts]
         return torch.stack(norms).norm(dim=0)
 
     def scaled(self, tensor: Tensor, factors: Tensor) -> Tensor:
         """Return a tensor of which each network's part is multiplied by one of factors (S,)."""
-        parts = tensor.unflatten(0, (self.size, -1))
+        parts = self._parts(tensor)
         return (parts * factors.view(-1, *[1] * (parts.ndim - 1))).view_as(tensor)
 
     def state(self, index: int) -> dict[str, Tensor]:
@@ -165,13 +177,19 @@ class Stack:
 
     def not_finite(self) -> list[str | None]:
         """Return for each network the name of a tensor with a value that is not finite, if any."""
-        state = {name: value for name, value in self.model.state_dict().items() if value.ndim}
+        state = self.model.state_dict()
+        if self.size > 1:  # a count of batches is one for all
+            state = {name: value for name, value in state.items() if value.ndim}
         finite = [value.reshape(self.size, -1).isfinite().all(dim=1) for value in state.values()]
         columns = torch.stack(finite, dim=1).tolist()  # one wait for the device
         return [
             next((name for name, good in zip(state, column, strict=True) if not good), None)
             for column in columns
         ]
+
+    def _parts(self, tensor: Tensor) -> Tensor:
+        """View a tensor (S * n, ...) as (S, n, ...); one of a single number has no dimension."""
+        return tensor.reshape(self.size, -1, *tensor.shape[1:])
 
     def _state(self, index: int) -> dict[str, Tensor]:
         return {
@@ -196,8 +214,9 @@ def stack(networks: Sequence[nn.Module], images: Tensor) -> Stack:
     Raises
     ------
     NotStackableError
-        If a layer is of another kind; if the model draws random numbers (dropout), mixes channels
-        outside its layers (concatenation), or does anything else whose stack differs from it.
+        If a layer is of another kind, or shares its weights; if the model draws random numbers
+        (dropout), mixes channels outside its layers (concatenation), or does anything else whose
+        stack differs from it.
     """
     if len(networks) == 1:
         return Stack(networks)

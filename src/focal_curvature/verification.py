@@ -7,11 +7,9 @@ within what two such runs differ by, all numbers that are compared taken into ac
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -399,30 +397,3 @@ def printed(comparison: Comparison) -> str:
         by_quantity.to_markdown(index=False, floatfmt=".2f"),
     ]
     return "\n\n".join([*tables, comparison.conclusion])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare as the command line says, print the tables, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m focal_curvature.verification", description=__doc__
-    )
-    parser.add_argument("folder", type=Path, help="of the fresh run: paper_figures/<experiment>")
-    parser.add_argument("--runs", type=Path, help="its runs: paper_figures/<experiment>/runs.csv")
-    parser.add_argument(
-        "--reference", type=Path, help="folder to compare with, in place of the last commit's files"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        if options.reference:
-            comparison = compare(read(options.reference), read(options.folder))
-        else:
-            comparison = against_commit(options.folder)
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(printed(comparison))
-    return 0 if comparison.agrees else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -193,6 +193,7 @@ MISTAKES = {
         ["regularisers.hessian_trace.probes", "at least 1"],
     ),
     "unknown device": ("device", "gpu", ["device", "cuda"]),
+    "device without float64": ("device", "mps", ["device", "cuda"]),
     "unknown schedule": ("training.schedule", "cosin", ["training.schedule", "cosine"]),
     "unknown estimator": ("curvature.estimator", "pyhesian", ["did you mean pyhessian"]),
     "bad name": ("experiment", "../x", ["experiment", "../x"]),

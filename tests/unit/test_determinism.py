@@ -3,6 +3,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
+from focal_curvature.determinism import choose_device
+
 SCRIPT = """
 import sys
 import torch
@@ -21,6 +25,12 @@ spec = RunSpec("d", "m", "", {}, Objective("focal", "", {}), 0, settings)
 build_forward(Stack([torch.nn.Linear(2, 2)]), spec, torch.device("cpu"))
 assert torch._inductor.config.deterministic, "the compiler was not told"
 """
+
+
+def test_a_device_without_float64_is_never_chosen(monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu").type == "cpu"
 
 
 def test_processes_are_deterministic_without_the_compiler_and_with_it():

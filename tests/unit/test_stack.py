@@ -205,6 +205,16 @@ class ByValue(nn.Module):
         return self.layers(x) - self.layers(x).mean(1, keepdim=True)
 
 
+def tied(kind):
+    """Layers that share a weight, or running statistics."""
+    one, two = (nn.Linear(64, 64), nn.BatchNorm1d(64)), (nn.Linear(64, 64), nn.BatchNorm1d(64))
+    if kind == "weight":
+        two[0].weight = one[0].weight
+    else:
+        two[1].running_mean = one[1].running_mean
+    return nn.Sequential(nn.Flatten(), *one, *two, nn.Linear(64, 10))
+
+
 @pytest.mark.parametrize(
     ("build", "words"),
     [
@@ -213,8 +223,13 @@ class ByValue(nn.Module):
         (ByValue, "outputs differ"),
         (lambda: resnet20(10, 1, 8), "outputs differ|do not fit"),
         (Joined, "outputs differ"),
+        (lambda: tied("weight"), "share weights"),
+        (lambda: tied("statistics"), "share weights"),
     ],
-    ids=["dropout", "own weights", "mixed logits", "padded channels", "concatenation"],
+    ids=[
+        *("dropout", "own weights", "mixed logits", "padded channels", "concatenation"),
+        *("tied weights", "tied statistics"),
+    ],
 )
 def test_what_cannot_be_stacked_is_refused(data, build, words):
     torch.manual_seed(0)
@@ -254,3 +269,13 @@ def test_other_models_stack_and_come_apart_again(name):
     for run, model in enumerate(models):
         close(whole.state(run), model.state_dict(), 0)
     close(models[0].state_dict(), before, 0)
+
+
+def test_a_layer_that_is_used_twice_is_stacked(exact):
+    torch.manual_seed(0)
+    twice = [nn.Linear(64, 64) for _ in range(2)]
+    models = [nn.Sequential(nn.Flatten(), m, nn.Tanh(), m, nn.Linear(64, 10)) for m in twice]
+    images = exact.splits["train"].images
+    logits = stack(models, images).shared(images)
+    for mine, model in zip(logits, models, strict=True):
+        torch.testing.assert_close(mine, model(images))

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from focal_curvature import verification
+from focal_curvature.cli.app import app
 from focal_curvature.verification import compare, read
 
 FOLDER = Path(__file__).parent / "processors"
@@ -166,7 +168,12 @@ def git(folder, *arguments):
     subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def test_the_command_compares_with_the_commit_whatever_lies_there(tmp_path, capsys):
+def test_the_command_compares_with_the_commit_whatever_lies_there(tmp_path):
+    def told(status, *arguments):
+        done = CliRunner().invoke(app, ["verify", *map(str, arguments)])
+        assert done.exit_code == status
+        return done.output.splitlines()[-1]
+
     folder = tmp_path / "paper_figures/digits"
     shutil.copytree(FOLDER / "committed", folder)
     git(tmp_path, "init")
@@ -174,29 +181,23 @@ def test_the_command_compares_with_the_commit_whatever_lies_there(tmp_path, caps
     git(tmp_path, "commit", "--message", "a")
     # Whatever else has changed: a table of runs pieced together for an earlier version, say.
     (folder / "runs.csv").write_text("run\n", encoding="utf-8")
-    assert verification.main([str(folder)]) == 2
-    assert "nothing was run" in capsys.readouterr().err
+    assert "nothing was run" in told(2, folder)
     shutil.rmtree(folder)
     shutil.copytree(FOLDER / "other", folder)
-    assert verification.main([str(folder)]) == 0
-    assert "as new draws" in capsys.readouterr().out.splitlines()[-1]
-    assert verification.main([str(folder), "--reference", str(folder)]) == 0
-    assert "to the bit" in capsys.readouterr().out.splitlines()[-1]
+    assert "as new draws" in told(0, folder)
+    assert "to the bit" in told(0, folder, "--reference", folder)
 
     claims = json.loads((folder / "claims.json").read_text(encoding="utf-8"))
     claims["claims"][0]["verdict"] = "supported"
     (folder / "claims.json").write_text(json.dumps(claims), encoding="utf-8")
-    assert verification.main([str(folder)]) == 1
-    assert capsys.readouterr().out.splitlines()[-1].startswith("does not agree")
+    assert told(1, folder).startswith("does not agree")
 
     # A table of runs that these tables were not made from; a folder that the commit has not.
     (folder / "runs.csv").write_text("run\n", encoding="utf-8")
-    assert verification.main([str(folder)]) == 2
-    assert "runs.csv: sha256 is" in capsys.readouterr().err
+    assert "runs.csv: sha256 is" in told(2, folder)
     (folder / "runs.csv").unlink()
     folder.rename(folder.with_name("mine"))
-    assert verification.main([str(folder.with_name("mine"))]) == 2
-    assert "no results" in capsys.readouterr().err
+    assert "no results" in told(2, folder.with_name("mine"))
 
 
 def test_an_experiment_without_verdicts_is_compared_by_its_numbers(tmp_path):

@@ -69,7 +69,9 @@ def interventions(
         ``logit_difference`` from the network as trained, relative to its largest logit, and
         ``layers`` of the rescaling. A control that is not applicable has its ``reason`` alone; one
         whose Hessian is not finite, or cannot be computed, has that as its ``reason``, in place of
-        the curvature. Psi leaves a posterior but no network, and so has no curvature.
+        the curvature. A network that the pass for the Gauss-Newton matrix cannot take is without
+        its trace and the adaptive sharpness. Psi leaves a posterior but no network, and so has no
+        curvature.
     """
     engine = Settings.of(settings, estimator="engine")
 
@@ -81,14 +83,16 @@ def interventions(
         except (FloatingPointError, UnsupportedError) as error:
             logger.error("%s", error)
             return {"reason": str(error)}
-        return {
+        row: Row = {
             "trace": result.trace.estimate,
             "trace_converged": result.trace.converged,
             "top_eigenvalue_converged": result.top_eigenvalue.converged,
-            "trace_gauss_newton": result.gauss_newton.trace.estimate,
             "top_eigenvalue": result.top_eigenvalue.estimate,
-            "adaptive_sharpness": result.adaptive_sharpness.estimate,
         }
+        if result.gauss_newton and result.adaptive_sharpness:
+            row["trace_gauss_newton"] = result.gauss_newton.trace.estimate
+            row["adaptive_sharpness"] = result.adaptive_sharpness.estimate
+        return row
 
     test = splits["test"]
     truth = test.labels.cpu().numpy()

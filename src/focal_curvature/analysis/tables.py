@@ -15,9 +15,9 @@ from focal_curvature.calibration import Fit, Scores
 from focal_curvature.files import read_json, verify
 from focal_curvature.runs import RunSpec
 
-# Columns of a variant are its scores' names with this suffix.
 # Of a reliability table; its bins are of equal width, and a gap is a difference.
 GATHERED = ("variant", "bin", "count", "confidence", "accuracy")
+# Columns of a variant are its scores' names with this suffix.
 VARIANTS = {"before": "", "after": "_scaled", "psi": "_psi"}
 
 _SCORES = [field.name for field in fields(Scores)]

@@ -212,7 +212,9 @@ def curvature_ratio(
     p, q = np.exp(log_p), np.exp(log_q)
     odds = np.divide(-log_p, q, out=np.ones_like(q), where=q > np.finfo(np.float64).tiny)
     weight = p * (2.0 - impurity)
-    b = (2.0 + log_p + (gamma - 1.0) * p * odds) * weight / (weight + impurity)
+    b = 2.0 + log_p + (gamma - 1.0) * p * odds
+    # Where both round to zero, as for two classes at p < e^-745, weight is all there is.
+    b = np.divide(b * weight, weight + impurity, out=b, where=weight + impurity > 0.0)
     return np.exp(gamma * log_q) * (1.0 + gamma * p * odds + gamma * b)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from focal_curvature.runs import expand
 TEXT = """\
 # Every key is explained in config/README.md; what is left out has its default.
 experiment: {name}
-device: auto   # cuda, then mps, then cpu
+device: auto   # cuda, then cpu
 data:
   name: {name}
   source: {source}
@@ -59,7 +60,7 @@ def run(
         raise ValueError(f"--source: {source} does not exist")
     text = TEXT.format(
         name=file.stem,
-        source=yaml.safe_dump(str(source)).splitlines()[0],
+        source=yaml.safe_dump(str(source), width=math.inf).splitlines()[0],
         size=size,
         validation=validation,
         train="null" if train is None else train,

@@ -36,7 +36,8 @@ class Curvature:
     Attributes
     ----------
     eigenvalues : tuple of Eigenvalue
-        The k algebraically largest, in falling order, each with its residual.
+        The k algebraically largest, in falling order, each with its residual, and one of them as
+        often as its multiplicity.
     eigenvectors : tuple of dict
         Theirs: name of a parameter -> tensor of its shape, on the CPU, in the dtype of the
         products. One eigenvector's tensors together are of unit length.
@@ -153,7 +154,8 @@ def measure(
         Those to differentiate in: their names, names of modules, or tensors. By default all that
         require a gradient.
     k : int
-        Largest eigenpairs wanted.
+        Largest eigenpairs wanted. For more than one, copies of a multiple eigenvalue are looked for
+        by further starts; see `focal_curvature.curvature.lanczos`.
     tolerance : float
         Requested residual |Hv - lambda v| / |lambda| of each.
     max_iterations : int

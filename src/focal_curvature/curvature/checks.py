@@ -78,6 +78,8 @@ def check_network(
 ) -> tuple[TreeSpec | None, tuple[torch.Size, ...]]:
     """Call a network on two samples; see whether it is a function of its weights and one sample.
 
+    From then on one that changes its inputs in place gets copies.
+
     Parameters
     ----------
     model : Called
@@ -100,8 +102,11 @@ def check_network(
         Names the first layer affected, where one is.
     """
     n = length(inputs)
+    given = tree_map_only(Tensor, Tensor.clone, inputs)
+    before = [t._version for t in tree_leaves(given) if isinstance(t, Tensor)]
     with refuse(f"the model cannot take the inputs ({_shown(inputs)})"), _calls(model) as calls:
-        out = model(inputs)
+        out = model(given)
+    model.copies = before != [t._version for t in tree_leaves(given) if isinstance(t, Tensor)]
     leaves, tree = tree_flatten(out)
     for leaf in leaves:
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point():

@@ -32,12 +32,6 @@ class Density:
     trace: Scalar
     square: Scalar
 
-    def smooth(self, grid: np.ndarray, width: float) -> np.ndarray:
-        """Density per unit eigenvalue on a grid (G,), each node a Gaussian of the given width."""
-        distance = (grid[:, None, None] - self.nodes) / width
-        bumps = np.exp(-(distance**2) / 2) / (width * np.sqrt(2 * np.pi))
-        return (bumps * self.weights).sum(2).mean(1)
-
 
 def density(
     operator: Operator, generator: torch.Generator, *, probes: int = 4, steps: int = 80

@@ -71,14 +71,14 @@ def look(
         used = Settings.of(settings, chunk=chunk)
         try:
             made = {
-                loss: Problem.of(model, loss, (inputs, labels), batch=used.batch, chunk=chunk)
+                loss: engine.problem_of(model, loss, inputs, labels, used)
                 for loss in dict.fromkeys(losses.values())
             }
         except UnsupportedError as error:
             logger.error("no closer look: %s", error)
             return {"spectrum": [], "lines": [], "plane": [], "estimators": []}
         spectra = {
-            loss: spectrum(problem, seed, probes=probes, steps=steps)
+            loss: spectrum(problem, seed, probes=probes, steps=steps, check=used.check)
             for loss, problem in made.items()
         }
         first = next(iter(made))
@@ -89,6 +89,7 @@ def look(
             reach=reach,
             resolution=resolution,
             surface=surface,
+            check=used.check,
         )
         return {
             "spectrum": [
@@ -102,7 +103,7 @@ def look(
     return within_memory(attempt, settings.chunk, len(inputs), inputs.device)[0]
 
 
-def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
+def spectrum(problem: Problem, seed: int, *, probes: int, steps: int, check: bool = True) -> Rows:
     """Return the quadrature of the Hessian's spectral density, a row per probe and node.
 
     Parameters
@@ -113,6 +114,8 @@ def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
         Of the probes.
     probes, steps : int
         Independent Lanczos runs and their length; see `density`.
+    check : bool
+        As for `Operator`.
 
     Returns
     -------
@@ -122,7 +125,8 @@ def spectrum(problem: Problem, seed: int, *, probes: int, steps: int) -> Rows:
     """
     generator = torch.Generator(problem.device).manual_seed(seed)
     try:
-        quadrature = density(Operator.on(problem), generator, probes=probes, steps=steps)
+        operator = Operator.on(problem, check=check)
+        quadrature = density(operator, generator, probes=probes, steps=steps)
     except (FloatingPointError, UnsupportedError) as error:
         logger.error("no spectrum: %s", error)
         return []
@@ -143,6 +147,7 @@ def surroundings(
     reach: float,
     resolution: int,
     surface: bool,
+    check: bool = True,
 ) -> tuple[Rows, Rows]:
     """Return the losses along lines, and on a plane, through the same weights.
 
@@ -164,6 +169,8 @@ def surroundings(
         Steps along a direction of the plane; a line has twice as many and one.
     surface : bool
         Whether the plane of two random directions is wanted too.
+    check : bool
+        As for `Operator`.
 
     Returns
     -------
@@ -180,7 +187,8 @@ def surroundings(
     one, two = (random_direction(first, generator) for _ in range(2))
     directions = {}
     try:
-        top = lanczos(Operator.on(first), start, tolerance=tolerance).vectors[0]
+        operator = Operator.on(first, check=check)
+        top = lanczos(operator, start, tolerance=tolerance).vectors[0]
         directions["top eigenvector"] = top * one.norm()
     except (FloatingPointError, UnsupportedError) as error:
         logger.error("no line along the top eigenvector: %s", error)

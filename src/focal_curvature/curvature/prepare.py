@@ -167,12 +167,15 @@ class Called(nn.Module):
     def __init__(self, model: nn.Module, forward: Callable[..., Any] | None = None) -> None:
         super().__init__()
         self.model, self.call = model, forward
+        self.copies = False  # where the model's code changes its inputs in place
         self.recurrent = any(isinstance(m, nn.RNNBase | nn.RNNCellBase) for m in model.modules())
         self.weight_norm = _weight_norms(model)
         self.embedding = any(isinstance(m, nn.Embedding) for m in model.modules())
 
     def forward(self, inputs: Any) -> Any:
         """Return a tensor, or a tree of tensors for losses that take one."""
+        if self.copies:
+            inputs = tree_map_only(Tensor, Tensor.clone, inputs)
         with twice_differentiable(
             recurrent=self.recurrent, weight_norm=self.weight_norm, embedding=self.embedding
         ):

@@ -18,6 +18,7 @@ Hutchinson's estimator. Around it:
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.metadata import version
@@ -85,7 +86,8 @@ class _Hessian(hessian):
             sum(float((h - value * x).square().sum()) for h, x in zip(hv, v, strict=True))
         )
         self.shift = shift
-        return value / self.scale, gap / abs(value) if value else 0.0, steps
+        relative = gap / max(abs(value), sys.float_info.min)  # JSON has no infinity
+        return value / self.scale, min(relative, sys.float_info.max), steps
 
 
 def _criterion(problem: Problem) -> Callable[[Any, Any], Tensor]:

@@ -50,7 +50,8 @@ def pairs(model: nn.Module) -> list[tuple[str, str]]:
     output is multiplied where weight and bias are, in training and in evaluation mode alike. The
     second is the convolution or linear layer that alone reads what becomes of it, through ReLU,
     pooling and the like. (A convolution *before* a batch norm is not taken for a first one: batch
-    norm undoes the factor only in training mode, and but for its epsilon.)
+    norm undoes the factor only in training mode, and but for its epsilon.) No other module has
+    their parameters.
 
     Parameters
     ----------
@@ -69,6 +70,12 @@ def pairs(model: nn.Module) -> list[tuple[str, str]]:
         return []
     modules = dict(model.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    holders = Counter(p for m in model.modules() for p in m.parameters(recurse=False))
+
+    def alone(node: fx.Node) -> bool:
+        """Whether a module is called once, and its parameters are no other's."""
+        own = modules[node.target].parameters()
+        return calls[node.target] == 1 and all(holders[p] == 1 for p in own)
 
     def module(node: fx.Node) -> nn.Module | None:
         return modules[node.target] if node.op == "call_module" else None
@@ -77,12 +84,12 @@ def pairs(model: nn.Module) -> list[tuple[str, str]]:
     for node in graph.nodes:
         first = module(node)
         norm = type(first) is nn.BatchNorm2d and first.affine
-        if (type(first) not in AFFINE and not norm) or calls[node.target] > 1:
+        if (type(first) not in AFFINE and not norm) or not alone(node):
             continue
         after = node
         while len(after.users) == 1:
             after = next(iter(after.users))
-            if type(module(after)) in AFFINE and calls[after.target] == 1:
+            if type(module(after)) in AFFINE and alone(after):
                 layers.append((node.target, after.target))
             called = after.op in ("call_function", "call_method")
             if not isinstance(module(after), HOMOGENEOUS) and not (

@@ -18,12 +18,12 @@ class Eigenvalue:
     estimate
         Rayleigh quotient v'Av / v'v of the returned vector, in units of the loss.
     residual
-        |Av - estimate v| / |estimate| for unit v, from one extra product. Some eigenvalue lies
+        |Av - estimate v| / |estimate| for unit v, of the vector itself. Some eigenvalue lies
         within ``residual * |estimate|`` of the estimate.
     iterations
         Iterations of the method.
     products
-        Operator products used, the residual's included.
+        Operator products used, with PyHessian one more for the residual.
     converged
         Whether ``residual`` met the requested tolerance.
     """

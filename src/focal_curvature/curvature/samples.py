@@ -130,11 +130,14 @@ class Samples:
         program serves all.
         """
         n = self.count
+        parts: list[slice | Tensor] = [slice(i, i + size) for i in range(0, n, size)]  # views
         index = torch.arange(-(-n // size) * size if padded else n, device=self.device)
         weights = (index < n).double() / n
+        if len(index) > n:
+            parts[-1] = index[-size:].clamp(max=n - 1)
         return [
             (*rows((self.inputs, self.targets), i), w)
-            for i, w in zip(index.clamp(max=n - 1).split(size), weights.split(size), strict=True)
+            for i, w in zip(parts, weights.split(size), strict=True)
         ]
 
 

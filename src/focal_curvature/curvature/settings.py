@@ -25,7 +25,9 @@ class Settings(Estimate):
     frobenius
         Engine: whether to estimate squared Frobenius norms.
     check
-        Engine: whether to demand that a product repeated comes out the same.
+        Whether to try first that samples do not mix, that nothing is random and that nothing is
+        computed without gradients; and of the engine's first product that it is symmetric and
+        comes out the same without the recorded graph.
 
     The others are those of `focal_curvature.settings.estimate.Estimate`.
     """

@@ -82,11 +82,11 @@ def hutchpp_blocks(
     blocks = operator.problem.blocks
     exact = torch.zeros(1, len(operator.names), dtype=torch.float64, device=operator.device)
     if basis is not None and images is not None:
-        exact = blocks((images if squared else basis) * images).sum(0, keepdim=True)
+        forms = basis * images
         if squared:
             # |AQ|^2 + |QQ'A(I - QQ')|^2: a symmetric matrix's off-diagonal block counts twice.
-            inner = (basis @ images.T) @ basis
-            exact = 2 * exact - blocks(inner * inner).sum(0, keepdim=True)
+            forms = 2 * _squares(images) - _squares((basis @ images.T) @ basis)
+        exact = blocks(forms).sum(0, keepdim=True)
 
     def draw(n: int) -> Tensor:
         probes = operator.signs(generator, n)
@@ -96,10 +96,14 @@ def hutchpp_blocks(
         if squared:
             if basis is not None:
                 products = products - (products @ basis.T) @ basis
-            probes = products = products.double()  # squares may be below the range of float32
+            return blocks(_squares(products)) + exact
         return blocks(probes * products) + exact
 
     return adaptive(draw, budget=budget, relative_error=relative_error, offset=offset)
+
+
+def _squares(numbers: Tensor) -> Tensor:
+    return numbers.double().square()  # which may be below the range of float32
 
 
 def summed(samples: Tensor, products: int, relative_error: float) -> Scalar:

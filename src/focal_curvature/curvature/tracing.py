@@ -46,7 +46,7 @@ class _Recorder(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             raise ValueError(
                 "the model or loss turns a tensor into a Python number, which a recorded graph "
-                "would take for a constant: the engine can't be used, PyHessian can"
+                "would take for a constant"
             )
         if func is torch.ops.aten._efficientzerotensor.default:
             # Tangents of constants: torch 2.11 crashes where one meets a number (mse_loss's second

@@ -28,7 +28,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a panel per model: an arrow per arm from cross-entropy's mean to the arm's.
 
-    Below and to the left is better. Small dots are seeds.
+    Below and to the left is better. Small dots are seeds. Without cross-entropy, no arrows.
     """
     models = list(data["model"].unique())
     names = list(data["name"].unique())
@@ -38,12 +38,17 @@ def draw(data: pd.DataFrame) -> Figure:
     for ax, model in zip(axes[0], models, strict=True):
         panel = data[data["model"] == model]
         means = panel.groupby(["family", "name", "objective"], sort=False)[[x, y]].mean()
-        plain = means.xs("cross-entropy", level="family").iloc[0]
+        plain = means[means.index.get_level_values("family") == "cross-entropy"]
         for (family, name, _), mean in means.iterrows():
             marker = arms.MARKERS[family]
             ax.plot(mean[x], mean[y], marker, ms=4, color=palette[name], mec="0.2", mew=0.3)
-            if family != "cross-entropy":
-                ends = {"posA": tuple(plain), "posB": tuple(mean), "shrinkA": 3, "shrinkB": 3}
+            if family != "cross-entropy" and len(plain):
+                ends = {
+                    "posA": tuple(plain.iloc[0]),
+                    "posB": tuple(mean),
+                    "shrinkA": 3,
+                    "shrinkB": 3,
+                }
                 look = {"arrowstyle": "-|>", "mutation_scale": 6, "lw": 0.7}
                 ax.add_artist(FancyArrowPatch(**ends, **look, color=palette[name]))
         for name, seeds in panel.groupby("name"):

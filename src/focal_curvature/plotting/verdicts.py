@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.analysis.answer import HESSIANS
+from focal_curvature.analysis.claims import ALL
 from focal_curvature.analysis.evidence import VERDICTS
 from focal_curvature.plotting.common import (
     PAGE,
@@ -24,7 +25,6 @@ from focal_curvature.plotting.common import (
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("claims",), "order": 60}
-ALL = "all models"  # the rows for all of them, as in claims.csv
 MARKERS = {
     "supported": {"marker": "o"},
     "contradicted": {"marker": "X"},

@@ -23,13 +23,12 @@ Estimates = Callable[
 def random_signs(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Draw a Rademacher vector of a tensor's shape, dtype and device.
 
-    The tensor holds a block per run along its first dimension, each with a generator of its own.
+    The tensor holds a block per run along its first dimension, each with a generator of its own;
+    that of one run may have no dimension.
     """
-    bits = [
-        torch.randint(2, block.shape, generator=generator, device=like.device)
-        for block, generator in zip(like.chunk(len(generators)), generators, strict=True)
-    ]
-    return 2 * torch.cat(bits).to(like.dtype) - 1
+    size = (like.numel() // len(generators),)
+    bits = [torch.randint(2, size, generator=g, device=like.device) for g in generators]
+    return 2 * torch.cat(bits).view(like.shape).to(like.dtype) - 1
 
 
 def sum_by_run(parts: Sequence[Tensor], runs: int) -> Tensor:

@@ -44,6 +44,24 @@ def model(data):
     return net.eval()
 
 
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.last = nn.LSTM(8, 4, batch_first=True), nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.last(self.layer(x[:, 0])[0][:, -1])
+
+
+def test_a_network_without_a_gauss_newton_pass_has_all_else(data):
+    torch.manual_seed(0)
+    rows = measure(Recurrent().eval(), data, gamma=0)[1]
+    assert np.isfinite([row["trace"] for row in rows[:2]]).all()
+    for row in rows:
+        assert not {"trace_gauss_newton", "adaptive_sharpness"} & set(row)
+    assert "not applicable" in rows[2]["reason"]
+
+
 def test_each_control_moves_what_it_should_and_nothing_else(measured):
     found, rows = measured
     before, scaled = rows[0], rows[1]

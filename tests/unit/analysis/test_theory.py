@@ -109,19 +109,20 @@ def test_ratio_is_that_of_the_differentiated_traces(logits, gamma):
     assert ratio * by_cross_entropy == pytest.approx(by_focal, rel=1e-7, abs=1e-12)
 
 
+@pytest.mark.parametrize("depth", [70.0, 1000.0])  # e^-1000 is below the range of float64
 @pytest.mark.parametrize("gamma", [0.5, 1, 2, 5])
-def test_ratio_of_confident_predictions(gamma):
-    right, wrong = of([70.0, 0.0]), of([-70.0, 0.0])
-    expected = (1 + gamma) ** 2 * np.exp(-70.0 * gamma)
+def test_ratio_of_confident_predictions(gamma, depth):
+    right, wrong = of([depth, 0.0]), of([-depth, 0.0])
+    expected = (1 + gamma) ** 2 * np.exp(-depth * gamma)
     ratio = theory.curvature_ratio(right.log_p, right.log_q, right.impurity, gamma)[0]
     assert ratio == pytest.approx(expected, rel=1e-12)
     ratio = theory.curvature_ratio(wrong.log_p, wrong.log_q, wrong.impurity, gamma)[0]
-    assert ratio == pytest.approx(1 + gamma * (2 - 70), rel=1e-12)
+    assert ratio == pytest.approx(1 + gamma * (2 - depth), rel=1e-12)
 
 
 @given(LOGITS, st.floats(0, 10))
 def test_ratio_is_finite_for_saturated_predictions(logits, gamma):
-    told = of(np.clip(logits, -300, 300))
+    told = of(np.clip(logits, -3000, 3000))
     assert np.isfinite(theory.curvature_ratio(told.log_p, told.log_q, told.impurity, gamma)).all()
 
 

@@ -224,6 +224,14 @@ def test_new_writes_a_configuration_that_is_accepted_and_says_what_it_costs(imag
     assert "exists" in call("new", "config/flowers.yaml", *images, ok=False)
 
 
+def test_new_keeps_a_long_path_with_spaces(images):
+    source = Path(*["a folder with a name of several words"] * 4)
+    (source / "train/rose").mkdir(parents=True)
+    call("new", "config/flowers.yaml", "--source", source, "--size", "16")
+    complete = config.load(yaml.safe_load(Path("config/flowers.yaml").read_text()))
+    assert complete["data"]["source"] == str(source)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

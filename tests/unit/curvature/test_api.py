@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from focal_curvature import curvature, focal
+from focal_curvature.curvature.samples import Samples
 
 SOURCE = Path(__file__).parents[3] / "src"
 
@@ -33,6 +34,35 @@ def exactly(model, loader, *args, **options):
     """Measure with products to rounding."""
     model.eval()
     return curvature(model, loader, *args, dtype="float64", tolerance=1e-9, **options)
+
+
+def test_a_model_that_changes_its_inputs_in_place_gets_copies():
+    def net(in_place):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.ReLU(in_place), nn.Flatten(), nn.Linear(16, 5))
+
+    for data in (samples(), list(batches())):
+        before = copy.deepcopy(data)
+        one, other = (exactly(net(how), data, batch=7) for how in (True, False))
+        assert one.record == other.record
+        for mine, theirs in zip(data, before, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("size", [1, 7, 8, 24, 30])
+def test_batches_are_views_but_for_what_fills_up_the_last(size, padded):
+    x, y = samples(24)
+    held = Samples(x, y, torch.float32, torch.device("cpu"))
+    made = list(held.batches(size, padded=padded))
+    assert sum(len(w) for *_, w in made) == (-(-24 // size) * size if padded else 24)
+    assert torch.cat([w for *_, w in made])[:24].tolist() == [1 / 24] * 24
+    assert torch.equal(torch.cat([part for part, *_ in made])[:24], held.inputs)
+    assert torch.equal(torch.cat([part for _, part, _ in made])[:24], held.targets)
+    own = held.inputs.untyped_storage().data_ptr()
+    for part, _, w in made:
+        assert part[w == 0].eq(x[-1]).all()
+        assert (part.untyped_storage().data_ptr() == own) == bool((w > 0).all())
 
 
 def test_a_loader_gives_the_exact_eigenpairs_and_the_exact_matrix_s_trace():

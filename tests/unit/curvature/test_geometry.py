@@ -82,6 +82,28 @@ def test_lines_meet_at_the_weights_and_bend_as_the_hessian_says(problems):
     )
 
 
+def test_a_closer_look_takes_the_settings_dtype_and_check(net, samples, problems, monkeypatch):
+    checks = []
+    real = geometry.Operator.on.__func__
+
+    def on(cls, problem, *rest, check=True):
+        checks.append(check)
+        return real(cls, problem, *rest, check=check)
+
+    monkeypatch.setattr(geometry.Operator, "on", classmethod(on))
+    how = Settings(estimator="engine", tolerance=1e-9, dtype="float64", check=False, probes=2)
+    size = {"probes": 2, "steps": 5, "reach": 0.1, "resolution": 3, "surface": True}
+    found = geometry.look(net, {"objective": focal(2)}, *samples, how, 0, **size)
+    assert not any(checks)
+    one = {"objective": problems["objective"]}
+    lines, plane = geometry.surroundings(
+        one, 0, tolerance=1e-9, reach=0.1, resolution=3, surface=True
+    )
+    assert (found["lines"], found["plane"]) == (lines, plane)
+    rows = geometry.spectrum(problems["objective"], 0, probes=2, steps=5)
+    assert found["spectrum"] == [{"hessian_of": "objective"} | row for row in rows]
+
+
 def test_both_estimators_agree_with_the_exact_hessian(net, samples, problems):
     how = Settings(probes=200, tolerance=1e-3, dtype="float64")
     row = geometry.compare(net, focal(2), *samples, how, seed=0)

@@ -55,6 +55,15 @@ def test_pairs_are_the_layers_that_only_one_other_reads():
     ]
 
 
+def test_tied_layers_are_no_pairs():
+    layers = [nn.Linear(4, 4) for _ in range(5)]
+    layers[2].weight = layers[0].weight
+    model = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))
+    assert pairs(model) == [("6", "8")]
+    layers[2].weight = nn.Parameter(layers[0].weight.detach().clone())
+    assert len(pairs(model)) == 4
+
+
 class ReadsANumber(nn.Module):
     def forward(self, x):
         return x if x.sum().item() > 0 else -x

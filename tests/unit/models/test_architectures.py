@@ -6,7 +6,10 @@ import importlib
 
 import pytest
 import torch
+from operations import Operations
 from torch import nn
+
+from focal_curvature.registry import names
 
 # model, image shape, classes, parameters as published (the docstrings name where; of the two small
 # networks, which are this repository's own, they state the number)
@@ -41,6 +44,11 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def test_every_model_is_among_them():
+    listed = {path.split(":")[1] for path, *_ in ARCHITECTURES}
+    assert listed == set(names("models"))
+
+
 @pytest.mark.parametrize(("path", "image", "classes", "expected"), ARCHITECTURES)
 def test_parameter_count_is_the_stated_one(path, image, classes, expected):
     with torch.device("meta"):
@@ -49,17 +57,22 @@ def test_parameter_count_is_the_stated_one(path, image, classes, expected):
 
 @pytest.mark.parametrize("path", [path for path, *_ in ARCHITECTURES])
 def test_first_and_second_derivatives_exist(path):
-    """Hessian products are what the project is about: in-place operations must not break them."""
+    """Hessian products are what the project is about: in-place operations must not break them.
+
+    Nor must there be one of those that CUDA cannot repeat to the bit, at which training fails.
+    """
     torch.manual_seed(0)
     side = SIDE.get(path, 8)
     model = factory(path)(7, 2, side)
-    logits = model(torch.randn(2, 2, side, side))
-    assert logits.shape == (2, 7)
-    weights = list(model.parameters())
-    loss = nn.functional.cross_entropy(logits, torch.tensor([0, 6]))
-    gradient = torch.autograd.grad(loss, weights, create_graph=True)
-    assert all(part.isfinite().all() for part in gradient)
-    product = torch.autograd.grad(sum(part.square().sum() for part in gradient), weights)
+    with Operations() as run:
+        logits = model(torch.randn(2, 2, side, side))
+        assert logits.shape == (2, 7)
+        weights = list(model.parameters())
+        loss = nn.functional.cross_entropy(logits, torch.tensor([0, 6]))
+        gradient = torch.autograd.grad(loss, weights, create_graph=True)
+        assert all(part.isfinite().all() for part in gradient)
+        product = torch.autograd.grad(sum(part.square().sum() for part in gradient), weights)
+    assert not run.not_deterministic
     assert all(part.isfinite().all() for part in product)
     assert sum(part.abs().sum() for part in product) > 0
 
@@ -110,6 +123,26 @@ def test_option_a_shortcut_subsamples_and_pads_with_zero_maps():
     assert torch.equal(outputs[:, 8:24], images[:, :, ::2, ::2].relu())
     assert not outputs[:, :8].any()
     assert not outputs[:, 24:].any()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_resnet9_pools_as_adaptive_pooling_does_to_the_bit(size, precision):
+    torch.manual_seed(0)
+    model = factory("resnet9:resnet9")(10, 3, size, width=8)
+    images = torch.randn(16, 3, size, size).contiguous(memory_format=torch.channels_last)
+
+    def derived(model):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = model(images)
+        return logits, *torch.autograd.grad(logits.float().square().sum(), model.parameters())
+
+    adaptive = nn.Sequential(*model[:-4], nn.AdaptiveMaxPool2d(1), *model[-3:])
+    with Operations() as run:
+        expected = derived(adaptive)
+    assert run.not_deterministic == {"adaptive_max_pool2d_backward"}
+    for one, other in zip(derived(model), expected, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("size", [8, 27, 28, 32, 40])

@@ -257,6 +257,63 @@ def test_a_figure_is_drawn_where_all_runs_diverged(figure, tables, tmp_path):
     assert (tmp_path / "figure.pdf").exists()
 
 
+def rows_of(tables, keep):
+    """Keep of each table the rows that a function of it selects."""
+    return {name: table[keep(name, table)] for name, table in tables.items()}
+
+
+def without_cross_entropy(name, table):
+    if "objective" not in table:
+        return table["gamma"] != 0 if "gamma" in table else table.index >= 0
+    return ~table["objective"].str.startswith("ce")
+
+
+def without_plain_cross_entropy(name, table):
+    return table["objective"] != "ce" if "objective" in table else table.index >= 0
+
+
+def of_one_gamma(name, table):
+    if "gamma" not in table:
+        return table.get("objective", pd.Series("", table.index)) != "focal-1"
+    return table["gamma"].isna() | table["gamma"].isin([0, table["gamma"].max()])
+
+
+def of_one_seed(name, table):
+    return table["seed"] == 0 if "seed" in table else table.index >= 0
+
+
+def without_a_model(name, table):
+    if name == "runs" or "model" not in table:
+        return table.index >= 0
+    return table["model"] != "cnn"
+
+
+SMALLER = {
+    "no cross-entropy": without_cross_entropy,
+    "cross-entropy with penalties alone": without_plain_cross_entropy,
+    "one gamma beside 0": of_one_gamma,
+    "one seed": of_one_seed,
+    "a model diverged": without_a_model,
+}
+
+
+@pytest.mark.parametrize("what", SMALLER)
+@pytest.mark.parametrize("figure", FIGURES)
+def test_a_figure_is_drawn_of_an_experiment_that_lacks_something(figure, what, tables, tmp_path):
+    if what == "a model diverged":
+        runs = tables["runs"]
+        lost = runs["model"] == "cnn"
+        runs.loc[lost, "status"] = "diverged"
+        runs.loc[lost, runs.columns.intersection(MEASURED)] = np.nan
+    for name, table in rows_of(tables, SMALLER[what]).items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        tables[name] = pd.read_csv(tmp_path / f"{name}.csv")
+    data = tmp_path / "data.csv"
+    plotting.load(figure).prepare(tables).to_csv(data, index=False)
+    plotting.draw(figure, data, [tmp_path / "figure.pdf"])
+    assert (tmp_path / "figure.pdf").exists()
+
+
 CLOSER = [
     product.name
     for product in products("figures")

@@ -4,8 +4,10 @@ import os
 import shutil
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
+from operations import Operations
 from torch import nn
 
 from focal_curvature.curvature.tracking import traces
@@ -15,6 +17,7 @@ from focal_curvature.registry import resolve
 from focal_curvature.runs import Objective, Regulariser, RunSpec
 from focal_curvature.settings.training import Training
 from focal_curvature.stack import stack
+from focal_curvature.trained import TrainedRun
 from focal_curvature.training import StoppedError, build, build_model, loop, train
 from focal_curvature.training.evaluation import logits_of
 from focal_curvature.training.optimizer import Optimizer
@@ -186,6 +189,53 @@ def test_a_loss_that_joins_samples_is_refused_before_training(data, reduction):
         alone(own_loss(reduction=reduction), data)
 
 
+class Scaled(nn.Module):
+    """Logits with a scale that is a single number, as CLIP has one."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.scale, self.layers = nn.Parameter(torch.tensor(2.0)), layers(classes)
+
+    def forward(self, x):
+        return self.scale * self.layers(x)
+
+
+def scaled(classes, *_):
+    return Scaled(classes)
+
+
+@pytest.mark.parametrize("name", [None, *REGULARISERS])
+def test_a_parameter_without_a_dimension_is_trained_like_any_other(data, name):
+    regulariser = REGULARISERS[name] if name else None
+    run = spec(gamma=0, regulariser=regulariser, epochs=1, clip_norm=0.1)
+    run = replace(run, model="own", model_factory=f"{__name__}:scaled", model_arguments={})
+    outcome = alone(run, data)
+    assert outcome.status == "completed"
+    assert outcome.weights["scale"].shape == ()
+    assert outcome.weights["scale"] != 2
+
+
+def test_a_parameter_without_a_dimension_that_is_not_finite_is_found(data):
+    model = scaled(10)
+    networks = stack([model], data.splits["train"].images)
+    assert networks.not_finite() == [None]
+    nn.init.constant_(model.scale, math.nan)
+    assert networks.not_finite() == ["scale"]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_history_may_begin_with_epochs_without_a_penalised_step(data, tmp_path, precision):
+    """Of four steps an epoch the first and the seventeenth are penalised."""
+    rare = regularised("gauss_newton_trace", strength=1e-3, every=16)
+    settings = {"epochs": 5, "evaluate_every": 2, "precision": precision}
+    run = spec("small_cnn", gamma=0, regulariser=rare, **settings)
+    TrainedRun.write(tmp_path, run, data, alone(run, data), {})
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert list(history["epoch"]) == [2, 4, 5]
+    assert list(history["penalised_trace"].notna()) == [False, False, True]
+    assert history.drop(columns="penalised_trace").notna().all(axis=None)
+
+
 class StopError(Exception):
     pass
 
@@ -219,10 +269,14 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_bits(data, tmp_path, monke
 
 @pytest.mark.parametrize("name", REGULARISERS)
 def test_a_regulariser_changes_the_weights_and_says_what_it_saw(data, name):
-    run = spec(gamma=0, regulariser=REGULARISERS[name], epochs=1)
-    outcome = alone(run, data)
+    run = spec(gamma=0, regulariser=REGULARISERS[name], epochs=1, augmentation="crop-flip")
+    with Operations() as operations:
+        outcome = alone(run, data)
+    assert not operations.not_deterministic
     assert outcome.status == "completed"
-    assert not same(outcome.weights, alone(spec(gamma=0, epochs=1), data).weights)
+    assert not same(
+        outcome.weights, alone(replace(run, objective=spec(gamma=0).objective), data).weights
+    )
     reported = "ascent" if name == "sam" else "penalised_trace"
     values = [row[reported] for row in outcome.history]
     assert all(math.isfinite(value) and value != 0 for value in values)

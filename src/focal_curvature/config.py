@@ -317,6 +317,42 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
     return full
 
 
+def once(text: str) -> str:
+    """Return YAML or JSON as it is, if no mapping has a key twice: YAML would take the last.
+
+    Raises
+    ------
+    ConfigError
+        If one has; a line for each such key, with the lines in which it is.
+    yaml.YAMLError
+        If it is neither.
+    """
+    # Tabs are for JSON, which may be indented by them.
+    tree = yaml.compose(text.replace("\t", " "), yaml.SafeLoader)
+    if problems := [*_twice(tree, (), set())]:
+        raise ConfigError("\n".join(problems))
+    return text
+
+
+def _twice(node: yaml.Node | None, path: tuple[Any, ...], seen: set[int]) -> Iterator[str]:
+    if id(node) in seen:  # by YAML's * and &
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        places: dict[tuple[Any, ...], list[int]] = {}
+        for key, _ in node.value:
+            places.setdefault((key.tag, str(key.value)), []).append(key.start_mark.line + 1)
+        for (_, name), lines in places.items():
+            if len(lines) > 1:
+                where = " and ".join(map(str, lines))
+                yield f"{_where((*path, name))}: is there twice, in lines {where}: every key once"
+        for key, value in node.value:
+            yield from _twice(value, (*path, key.value), seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _twice(value, (*path, index), seen)
+
+
 def as_yaml(value: Any) -> Any:
     """Return a value with the text in its lists and mappings read as YAML: numbers, true, null."""
     if isinstance(value, Mapping):

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from focal_curvature.config import ConfigError, as_yaml, load, schema
+from focal_curvature.config import ConfigError, as_yaml, load, once, schema
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -362,3 +362,25 @@ def test_numbers_in_lists_and_mappings_of_the_command_line_are_numbers():
     wanted = {"a": [0, 1.5, "ce", None], "b": {"c": True, "d": [5.0e-4]}, "e": 3, "f": "x"}
     assert as_yaml(given) == wanted
     assert as_yaml("a: b: c") == "a: b: c"
+
+
+TWICE = {
+    "a: 1\nb: 2\na: 3\n": ["a: is there twice, in lines 1 and 3: every key once"],
+    "a:\n  - b: 1\n    b: 2\n": ["a[0].b: is there twice, in lines 2 and 3: every key once"],
+    '{\n\t"a": {"b": 1,\n\t"b": 2}}': ["a.b: is there twice, in lines 2 and 3: every key once"],
+    "a: &x [*x]\nb: *x\nb: 1\n": ["b: is there twice, in lines 2 and 3: every key once"],
+}
+
+
+@pytest.mark.parametrize("text", TWICE)
+def test_a_key_that_is_there_twice_is_told_with_its_lines(text):
+    with pytest.raises(ConfigError) as caught:
+        once(text)
+    assert str(caught.value).splitlines() == TWICE[text]
+
+
+def test_what_is_shipped_has_every_key_once():
+    files = [ROOT / "config.yaml", *(ROOT / "config").glob("*.yaml"), ROOT / "workflow/claims.yaml"]
+    for file in files:
+        assert once(text := file.read_text(encoding="utf-8")) == text
+    assert once("") == ""

@@ -99,6 +99,10 @@ BAD_MEASURE = {
     "no such model": (["small_cn", "--data", "data.npz"], "did you mean small_cnn?"),
     "factory fails": (["mine_for_cli:broken", "--data", "data.npz"], "no such thing"),
     "bad arguments": (["mine_for_cli:build", "--arguments", "5", "--data", "data.npz"], "mapping"),
+    "argument twice": (
+        ["mine_for_cli:build", "--arguments", "{width: 4, width: 5}", "--data", "data.npz"],
+        "--arguments: width: is there twice",
+    ),
     "weights of another": (
         ["mine_for_cli:build", "--weights", "model.pt", "--data", "data.npz"],
         "0.weight is (5, 3), the model's (4, 3) (and 2 more)",

@@ -17,11 +17,13 @@ ARGS ?=
 REPORT = results/digits/report.html
 # Written once the run agrees with the committed one.
 VERIFIED = results/digits/verified
-# Which one `make verify` is about.
+# Which one `make verify`, `make pack` and `make unpack` are about.
 EXPERIMENT ?= digits
+# What the latter two write and read.
+PACKED ?= results/$(EXPERIMENT).tar.xz
 PAGE = results/page.html
 
-.PHONY: reproduce verify resume figures page paper docs readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
+.PHONY: reproduce verify resume pack unpack figures page paper docs readme same-bits test test-cluster test-page bench gpu-check lint lock install clean
 .DELETE_ON_ERROR:
 
 reproduce: install
@@ -41,6 +43,18 @@ verify: install
 resume: install
 	$(SNAKEMAKE) --unlock
 	$(SNAKEMAKE_LINES) $(ARGS)
+
+# What an experiment has finished, without what is large, to go on with elsewhere (docs/faults.md).
+pack:
+	tar -caf "$(PACKED)" --exclude='*.pt' --exclude='*.npz' --exclude=splits.json results/$(EXPERIMENT)
+
+# Takes that over, dated as splits made here: none may be older than what it is made from. The configuration
+# is config/<experiment>.yaml where there is one, or ARGS says which.
+unpack: SPLITS = results/$(EXPERIMENT)/splits.json
+unpack: install
+	$(SNAKEMAKE_LINES) $(or $(ARGS),$(addprefix --configfile ,$(wildcard config/$(EXPERIMENT).yaml))) -- $(SPLITS)
+	tar -xf "$(PACKED)"
+	find results/$(EXPERIMENT) -type f -exec touch -r $(SPLITS) {} +
 
 # Redraws every committed figure from the committed tables alone; trains nothing.
 figures: install

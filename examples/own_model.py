@@ -2,7 +2,8 @@
 
     python examples/own_model.py
 
-Needs the core alone: torch and numpy.
+Needs the package (`pip install .`, or PYTHONPATH=src where it is not installed) and its core alone:
+torch and numpy.
 """
 
 import torch

@@ -22,6 +22,7 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from focal_curvature import registry
+from focal_curvature.data import extent
 from focal_curvature.data import names as dataset_names
 from focal_curvature.data import side as side_of
 from focal_curvature.runs import Objective, combinations, expand, objectives, variants
@@ -298,6 +299,7 @@ def load(config: Mapping[str, Any]) -> dict[str, Any]:
         problems = problems or _inconsistent(full)
         full["models"] = full["models"] if problems else variants(full)
         problems = problems or _inconsistent(full)
+        problems = problems or [*_without_effect(full)]
         problems = problems or _stages(full)
     if problems:
         raise ConfigError("\n".join(problems))
@@ -315,6 +317,42 @@ def complete(config: Mapping[str, Any]) -> dict[str, Any]:
                 if key not in ("factory", "objectives") and not isinstance(value, list)
             }
     return full
+
+
+def once(text: str) -> str:
+    """Return YAML or JSON as it is, if no mapping has a key twice: YAML would take the last.
+
+    Raises
+    ------
+    ConfigError
+        If one has; a line for each such key, with the lines in which it is.
+    yaml.YAMLError
+        If it is neither.
+    """
+    # Tabs are for JSON, which may be indented by them.
+    tree = yaml.compose(text.replace("\t", " "), yaml.SafeLoader)
+    if problems := [*_twice(tree, (), set())]:
+        raise ConfigError("\n".join(problems))
+    return text
+
+
+def _twice(node: yaml.Node | None, path: tuple[Any, ...], seen: set[int]) -> Iterator[str]:
+    if id(node) in seen:  # by YAML's * and &
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        places: dict[tuple[Any, ...], list[int]] = {}
+        for key, _ in node.value:
+            places.setdefault((key.tag, str(key.value)), []).append(key.start_mark.line + 1)
+        for (_, name), lines in places.items():
+            if len(lines) > 1:
+                where = " and ".join(map(str, lines))
+                yield f"{_where((*path, name))}: is there twice, in lines {where}: every key once"
+        for key, value in node.value:
+            yield from _twice(value, (*path, key.value), seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _twice(value, (*path, index), seen)
 
 
 def as_yaml(value: Any) -> Any:
@@ -533,6 +571,7 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     if not lines:
         try:
             side = side_of(data)
+            lines += dict.fromkeys(_impossible_sizes(config))
         except ValueError as error:
             lines.append(f"data.{error}")
     split = config["curvature"]["split"]
@@ -608,6 +647,29 @@ def _inconsistent(config: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _impossible_sizes(config: Mapping[str, Any]) -> Iterator[str]:
+    """Say which splits the data do not have; may repeat lines. What only reading tells is left."""
+    name, splits = config["data"]["name"], ("train", "validation", "test")
+    images, classes, has_test = extent(config["data"])
+    for model, settings in {"": {}, **config["models"]}.items():
+        changes = settings.get("data", {})
+        asked = {key: (config["data"] | changes)[key] for key in splits}
+        if not has_test and asked["train"] is asked["test"] is None:
+            yield f"data.test: is missing: {name} has no test set: give data.test or data.train"
+        for key, size in asked.items():
+            of = f" of {model}" if key in changes else ""
+            if size is not None and classes is not None and size < classes:
+                yield f"data.{key}: {size}{of} is too few: {name} has {classes} classes"
+        # One of each that takes what is left, at least.
+        if images is not None and sum(size or 1 for size in asked.values()) > images:
+            key = max(asked, key=lambda key: (key in changes, asked[key] or 0))
+            of = f" of {model}" if key in changes else ""
+            yield (
+                f"data.{key}: {asked[key]}{of} is too many: {name} has {images:,} images for "
+                f"{', '.join(splits[:2])} and {splits[2]}"
+            )
+
+
 def _overrides(config: Mapping[str, Any]) -> Iterator[str]:
     """Check what models and variants change in the settings of training and data."""
     training = schema_of(Training) | {"required": []}
@@ -634,12 +696,19 @@ def _overrides(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _stages(config: Mapping[str, Any]) -> list[str]:
     runs = expand(config)
-    return [
+    asked = {name: stage for name, stage in stages().items() if config[name]}
+    lines = [
         f"{name}.{line}"
-        for name, stage in stages().items()
-        if config[name]
+        for name, stage in asked.items()
         for line in read(stage.settings, config[name]).problems(runs)
     ]
+    if side_of(config["data"]) == 1:
+        lines += [
+            f"{name}: is for images, not vectors, which {config['data']['name']} has: leave it out"
+            for name, stage in asked.items()
+            if stage.images
+        ]
+    return lines
 
 
 def _unusable(place: str, variant: Mapping[str, Any]) -> Iterator[str]:
@@ -650,9 +719,50 @@ def _unusable(place: str, variant: Mapping[str, Any]) -> Iterator[str]:
                 continue
             if not values:
                 yield f"{place}.{part}.{key}: [] is empty: at least 1 must be given"
+            if any(value in values[:i] for i, value in enumerate(values)):
+                yield f"{place}.{part}.{key}: {values} holds one twice: every value once"
             for value in values:
                 if isinstance(value, list | dict):
                     yield f"{place}.{part}.{key}: {value!r} is no single value"
+
+
+# Of training -> whether a setting of it changes anything, and what it must go with.
+_EFFECTS = {
+    "momentum": (lambda t: t["optimizer"] == "sgd", "optimizer"),
+    "nesterov": (lambda t: t["optimizer"] == "sgd" and t["momentum"], "optimizer", "momentum"),
+    **dict.fromkeys(
+        ("beta1", "beta2", "epsilon"), (lambda t: t["optimizer"] != "sgd", "optimizer")
+    ),
+    "schedule": (lambda t: t["schedule"] != "step" or t["milestones"], "milestones"),
+    "milestones": (
+        lambda t: t["schedule"] == "step" and all(m < t["epochs"] for m in t["milestones"]),
+        *("schedule", "epochs"),
+    ),
+    "factor": (lambda t: t["schedule"] == "step", "schedule"),
+}
+
+
+def _without_effect(config: Mapping[str, Any]) -> Iterator[str]:
+    """Say which settings of training change nothing in any model that has them from one place."""
+    usual = schema_of(Training)["properties"]
+    heeded: dict[str, bool] = {}
+    lines = {}
+    for model, settings in config["models"].items():
+        training = config["training"] | settings["training"]
+        original = config["models"][settings.get("architecture", model)]["training"]
+        for key, (heeds, *others) in _EFFECTS.items():
+            value = training[key]
+            if value == usual[key]["default"]:
+                continue
+            if settings["training"].get(key) == original.get(key):
+                own = settings.get("architecture", model) if key in original else None
+            else:
+                own = model
+            place = f"models.{own}.training.{key}" if own else f"training.{key}"
+            heeded[place] = heeded.get(place, False) or bool(heeds(training))
+            against = " and ".join(f"{other}: {training[other]}" for other in others)
+            lines.setdefault(place, f"{place}: {value} has no effect with {against}")
+    yield from (line for place, line in lines.items() if not heeded[place])
 
 
 def _not_plain_steps(config: Mapping[str, Any]) -> Iterator[str]:

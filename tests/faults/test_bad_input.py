@@ -317,6 +317,18 @@ def test_snakemake_itself_tells_a_mistake_before_any_job(checkout, modules, name
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "workflow/claims.yaml"])
+def test_snakemake_itself_tells_a_key_that_is_there_twice(checkout_factory, name):
+    folder = checkout_factory()
+    file = folder.folder / name
+    text = file.read_text()
+    file.write_text(text + text)
+    done = folder.snakemake("-n", check=False)
+    assert done.returncode == 1
+    assert f"{name}: " in done.stdout and "is there twice, in lines " in done.stdout
+    assert "Traceback" not in done.stdout
+
+
 def test_a_source_is_a_path_and_nothing_else(checkout):
     """A real job reads images from a folder whose name would do harm in a shell."""
     name = "my ünï; touch hacked; $(touch hacked) 'q\" && touch hacked #"

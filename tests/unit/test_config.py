@@ -4,12 +4,13 @@ import copy
 from pathlib import Path
 
 import keys
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from focal_curvature.config import ConfigError, as_yaml, load, schema
+from focal_curvature.config import ConfigError, as_yaml, load, once, schema
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -202,6 +203,43 @@ MISTAKES = {
     "section is empty": ("training", "null", ["training", "a mapping"]),
     "shell in a name": ("data.name", "x; rm -rf /", ["data.name"]),
     "shell in a model": ("models.a$(b)", {}, ["models", "a$(b)"]),
+    "variant's value twice": (
+        "variants",
+        {"long": {"training": {"epochs": [3, 3.0]}}},
+        ["variants.long.training.epochs: [3, 3]", "every value once"],
+    ),
+    "more than all images": ("data.train", 5000, ["data.train: 5000 is too many", "1,797 images"]),
+    "more than a public set has": (
+        "data",
+        {"name": "mnist", "validation": 10, "test": 70000},
+        ["data.test: 70000 is too many", "70,000 images"],
+    ),
+    "fewer than classes": ("data.validation", 1, ["data.validation: 1 is too few", "10 classes"]),
+    "no test set": ("data.train", "null", ["data.test: is missing: digits has no test set"]),
+    "more than are left, of a variant": (
+        "variants",
+        {"many": {"data": {"train": [500, 1700]}}},
+        ["data.train: 1700 of small_cnn-many-1700 is too many"],
+    ),
+    "momentum of adam": (
+        "training",
+        {**DEFAULT["training"], "optimizer": "adam", "momentum": 0.5},
+        ["training.momentum: 0.5 has no effect with optimizer: adam"],
+    ),
+    "beta of sgd": ("training.beta1", 0.5, ["training.beta1", "no effect with optimizer: sgd"]),
+    "nesterov without momentum": (
+        "training",
+        {**DEFAULT["training"], "nesterov": True, "momentum": 0},
+        ["training.nesterov: True has no effect", "momentum: 0"],
+    ),
+    "no milestones": ("training.schedule", "step", ["training.schedule: step", "milestones: []"]),
+    "milestones of no step": ("training.milestones", [3], ["milestones", "schedule: cosine"]),
+    "factor of no step": ("training.factor", 0.5, ["training.factor", "schedule: cosine"]),
+    "milestone after the end": (
+        "models.small_cnn",
+        {"training": {"schedule": "step", "milestones": [3, 60], "epochs": 60}},
+        ["models.small_cnn.training.milestones: [3, 60] has no effect", "epochs: 60"],
+    ),
     "override unknown": (
         "models.small_cnn",
         {"training": {"epoch": 3}},
@@ -301,6 +339,44 @@ def test_each_mistake_is_named_in_one_line(key, value, words):
     assert any(all(word in line for word in words) for line in lines), lines
 
 
+def test_a_setting_that_some_models_heed_is_taken():
+    config = changed("training.momentum", 0.5)
+    config["variants"] = {
+        "adam": {"training": {"optimizer": "adam"}},
+        "step": {"training": {"schedule": "step"}},
+    }
+    config["training"]["milestones"] = [2]
+    config["models"]["small_cnn"] = {"training": {"factor": 0.5}}
+    load(config)
+
+
+@pytest.mark.parametrize("test", [None, 20])
+def test_data_of_ones_own_without_a_test_set_need_one_of_two_sizes(tmp_path, test):
+    np.savez(tmp_path / "a.npz", inputs=np.zeros((30, 4)), labels=np.arange(30) % 2)
+    (tmp_path / "a.csv").write_text("x,y,kind\n1,2,3\n")
+    given_test = {"test_inputs": np.zeros((9, 4)), "test_labels": np.arange(9) % 2}
+    np.savez(tmp_path / "b.npz", inputs=np.zeros((30, 4)), labels=np.arange(30) % 2, **given_test)
+    told = {}
+    for file in ("a.npz", "a.csv", "b.npz"):
+        config = copy.deepcopy(DEFAULT)
+        label = "kind" if file == "a.csv" else None
+        source = str(tmp_path / file)
+        config["data"] = {"name": "own", "source": source, "label": label, "validation": 15}
+        config["data"]["test"] = test
+        config |= {"models": {"mlp": {}}, "shift": {"objectives": ["focal"]}}
+        with pytest.raises(ConfigError) as caught:  # shift, at least
+            load(config)
+        told[file] = str(caught.value)
+    missing = "data.test: is missing: own has no test set: give data.test or data.train"
+    vectors = "shift: is for images, not vectors, which own has: leave it out"
+    many = "data.test: 20 is too many: own has 30 images for train, validation and test"
+    assert told == {
+        "a.npz": many if test else missing,
+        "a.csv": vectors if test else missing,
+        "b.npz": vectors,
+    }
+
+
 def test_a_variant_may_be_without_a_setting():
     found = load(changed("variants", {"plain": {"training": {"clip_norm": [None, 2]}}}))["models"]
     assert {"small_cnn-plain-null", "small_cnn-plain-2"} <= found.keys()
@@ -363,3 +439,25 @@ def test_numbers_in_lists_and_mappings_of_the_command_line_are_numbers():
     wanted = {"a": [0, 1.5, "ce", None], "b": {"c": True, "d": [5.0e-4]}, "e": 3, "f": "x"}
     assert as_yaml(given) == wanted
     assert as_yaml("a: b: c") == "a: b: c"
+
+
+TWICE = {
+    "a: 1\nb: 2\na: 3\n": ["a: is there twice, in lines 1 and 3: every key once"],
+    "a:\n  - b: 1\n    b: 2\n": ["a[0].b: is there twice, in lines 2 and 3: every key once"],
+    '{\n\t"a": {"b": 1,\n\t"b": 2}}': ["a.b: is there twice, in lines 2 and 3: every key once"],
+    "a: &x [*x]\nb: *x\nb: 1\n": ["b: is there twice, in lines 2 and 3: every key once"],
+}
+
+
+@pytest.mark.parametrize("text", TWICE)
+def test_a_key_that_is_there_twice_is_told_with_its_lines(text):
+    with pytest.raises(ConfigError) as caught:
+        once(text)
+    assert str(caught.value).splitlines() == TWICE[text]
+
+
+def test_what_is_shipped_has_every_key_once():
+    files = [ROOT / "config.yaml", *(ROOT / "config").glob("*.yaml"), ROOT / "workflow/claims.yaml"]
+    for file in files:
+        assert once(text := file.read_text(encoding="utf-8")) == text
+    assert once("") == ""

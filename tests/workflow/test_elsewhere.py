@@ -1,10 +1,13 @@
 """An experiment goes on from what another machine has finished, without its weights."""
 
+import shutil
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
 import yaml
+from checkout import ROOT
 
 CONFIG = {
     "experiment": "elsewhere",
@@ -20,7 +23,6 @@ CONFIG = {
 }
 TABLES = ("runs", "histories", "reliability")
 COMMAND = ("--cores", "2", "--configfile", "elsewhere.yaml")
-SPLITS = "results/elsewhere/splits.json"
 PAPER = "paper_figures/elsewhere"
 WANTED = (f"{PAPER}/runs.csv", f"{PAPER}/tables/controls.csv", f"{PAPER}/tables/shift.csv")
 
@@ -41,13 +43,12 @@ def here(checkout_factory):
 @pytest.fixture(scope="module")
 def there(checkout_factory, here):
     checkout = asked(checkout_factory(), [0, 1])
-    archive = here / "finished.tar.xz"
-    left = ["--exclude=*.pt", "--exclude=*.npz", "--exclude=splits.json"]
-    subprocess.run(["tar", "-caf", archive, *left, "results/elsewhere"], cwd=here, check=True)
-    checkout.snakemake(*COMMAND, "--", SPLITS)
-    subprocess.run(["tar", "-xf", archive], cwd=checkout.folder, check=True)
-    dated = ["find", "results/elsewhere", "-type", "f", "-exec", "touch", "-r", SPLITS, "{}", "+"]
-    subprocess.run(dated, cwd=checkout.folder, check=True)
+    variables = ["EXPERIMENT=elsewhere", f"PACKED={here}/finished.tar.xz", f"VENV={sys.prefix}"]
+    for target, folder in (("pack", here), ("unpack", checkout.folder)):
+        shutil.copy2(ROOT / "Makefile", folder)
+        arguments = "ARGS=--configfile elsewhere.yaml"
+        command = ["make", "-o", "install", target, *variables, arguments]
+        subprocess.run(command, cwd=folder, check=True)
     return checkout
 
 

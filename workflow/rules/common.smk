@@ -48,6 +48,10 @@ def loaded(load, files, *arguments):
         sys.exit("\n".join(f"{files}: {line}" for line in str(error).splitlines()))
 
 
+# Snakemake takes the last of keys that are there twice.
+for file in workflow.configfiles:
+    loaded(configuration.once, file, Path(file).read_text(encoding="utf-8"))
+
 # Snakemake leaves numbers in lists and mappings of --config text.
 config.update({key: configuration.as_yaml(config[key]) for key in workflow.config_settings.config})
 complete = loaded(configuration.load, ", ".join(map(str, workflow.configfiles)), config)
@@ -68,7 +72,8 @@ with (
     open(workflow.source_path("../claims.yaml"), encoding="utf-8") as stream,
 ):
     try:
-        written, allowed = yaml.safe_load(stream), yaml.safe_load(schema)
+        written = yaml.safe_load(loaded(configuration.once, CLAIMS, stream.read()))
+        allowed = yaml.safe_load(schema)
     except yaml.YAMLError as error:
         sys.exit(f"{CLAIMS}: not valid YAML: {' '.join(str(error).split())}")
 JUDGED_BY = loaded(configuration.load_claims, CLAIMS, written, allowed)

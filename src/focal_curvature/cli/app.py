@@ -77,14 +77,16 @@ def measure(
         ),
     ] = "cross_entropy",
     output: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
-    k: Annotated[int, typer.Option(help="Largest eigenvalues.")] = 1,
+    k: Annotated[int, typer.Option(min=1, help="Largest eigenvalues.")] = 1,
     parameters: Annotated[
         list[str] | None,
         typer.Option(help="Names of parameters or of layers; left out: all that are trained."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1.")] = None,
-    chunk: Annotated[int, typer.Option(help="Samples held at a time: bounds memory.")] = 1024,
+    chunk: Annotated[
+        int, typer.Option(min=1, help="Samples held at a time: bounds memory.")
+    ] = 1024,
     seed: Annotated[int, typer.Option(help="Of the random probes.")] = 0,
 ) -> None:
     """Measure the Hessian of a network's mean loss: eigenvalues, trace, trace by layer."""

@@ -35,12 +35,16 @@ def mapping(option: str, text: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If it is none.
+        If it is none, or has a key twice.
     """
+    from focal_curvature.config import ConfigError, once
+
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(once(text))
     except yaml.YAMLError:
         value = None
+    except ConfigError as error:
+        raise ValueError(f"{option}: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{option}: {text!r} is not a mapping such as '{{classes: 10}}'")
     return value

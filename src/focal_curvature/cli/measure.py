@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,22 @@ def run(
 ) -> None:
     """Measure, print a table, and write JSON where asked to."""
     network = _network(model, mapping("--arguments", arguments), weights)
+    _require_usable(options["device"])
     result = measure(network, _data(data), _loss(loss), **options)
     print(result)
     if output:
         from focal_curvature.files import write_json
 
         write_json(output, {"model": model, "loss": loss, "data": data, **result.to_dict()})
+
+
+def _require_usable(device: str | None) -> None:
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:  # the latter where torch is without CUDA
+        raise ValueError(
+            f"--device: {device!r} cannot be used here: give cpu, or a GPU as cuda:1"
+        ) from error
 
 
 def _made(kind: str, path: str, arguments: dict[str, Any]) -> Any:
@@ -55,7 +66,15 @@ def _network(name: str, arguments: dict[str, Any], weights: Path | None) -> nn.M
 def _state(file: Path) -> Any:
     from focal_curvature.weights import load_weights
 
-    state: Any = load_weights(file)
+    try:
+        state: Any = load_weights(file)
+    except ValueError as error:
+        what = (
+            "is a pickled model"
+            if isinstance(error.__cause__, pickle.UnpicklingError)
+            else "is no file of weights, or not a whole one"
+        )
+        raise ValueError(f"{file}: {what}: save model.state_dict() with torch.save") from error
     for key in ("state_dict", "model", "model_state_dict"):  # of checkpoints
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -70,7 +70,7 @@ def run(
         epochs=epochs,
         every=max(epochs // 10, 1),
     )
-    complete = configuration.load(yaml.safe_load(text))
+    complete = configuration.load(yaml.safe_load(configuration.once(text)))
     file.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(file) as stream:
         stream.write(text.encode())

@@ -12,6 +12,7 @@ from focal_curvature.data.sources import facts, registered
 ARRAYS, TABLES = (".npz",), (".csv", ".parquet")
 DIGITS = "digits"  # scikit-learn's, which no archive has
 DIGITS_SIZE = (1797, 8)  # images, and their side in pixels
+DIGITS_CLASSES = 10
 
 
 def names() -> list[str]:
@@ -59,11 +60,36 @@ def side(data: Mapping[str, Any]) -> int:
         return int(data["size"])
     if data["size"]:
         raise ValueError("size: is for image files alone: leave it out")
-    if (source.suffix in TABLES) != bool(data["label"]):
-        raise ValueError("label: names the column of labels of a table, and goes with one alone")
+    if data["label"] and source.suffix not in TABLES:
+        raise ValueError("label: is for tables alone: leave it out")
     from focal_curvature.data import numbers
 
     try:
-        return numbers.shape(source, data["label"])[1]
+        if source.suffix in TABLES and not data["label"]:
+            columns = ", ".join(numbers.columns(source))
+            missing = f"label: is missing: the column of labels in {source}: columns are {columns}"
+        else:
+            return numbers.shape(source, data["label"])[1]
     except ValueError as error:
         raise ValueError(f"source: {error}") from error
+    raise ValueError(missing)
+
+
+def extent(data: Mapping[str, Any]) -> tuple[int | None, int | None, bool]:
+    """Return how many images and classes there are, and whether some are a test set.
+
+    None is what only reading the data would tell. Parameters are those of :func:`side`, which
+    takes the data.
+    """
+    if data["source"] is None:
+        if data["name"] == DIGITS:
+            return DIGITS_SIZE[0], DIGITS_CLASSES, False
+        known = facts(data["name"])
+        return known.images, len(known.classes) or None, True
+    source = Path(data["source"])
+    if source.suffix in ARRAYS:
+        from focal_curvature.data import numbers
+
+        sizes = numbers.sizes(source)
+        return sum(sizes), None, len(sizes) > 1
+    return None, None, source.suffix not in TABLES

@@ -92,23 +92,41 @@ def shape(source: Path, label: str | None) -> tuple[int, int]:
         If there is no such array, its shape does not do, or the table has no such column.
     """
     if source.suffix in ARRAYS:
-        try:
-            with zipfile.ZipFile(source) as archive, archive.open(f"{INPUTS[0]}.npy") as stream:
-                version = np.lib.format.read_magic(stream)
-                read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-                    version, np.lib.format.read_array_header_2_0
-                )
-                shape = read(stream)[0]
-        except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{source}: no array {INPUTS[0]} can be read ({error})") from error
-        return _channels(source, INPUTS[0], shape)
-    columns = _columns(source)
-    if label not in columns:
-        raise ValueError(f"{source}: no column {label!r}: columns are {', '.join(columns)}")
-    return len(columns) - 1, 1
+        return _channels(source, INPUTS[0], _header(source, INPUTS[0]))
+    names = columns(source)
+    if label not in names:
+        raise ValueError(f"{source}: no column {label!r}: columns are {', '.join(names)}")
+    return len(names) - 1, 1
 
 
-def _columns(source: Path) -> list[str]:
+def sizes(source: Path) -> list[int]:
+    """Return how many inputs a ``.npz`` file has to train and, if it has any, to test on."""
+    with zipfile.ZipFile(source) as archive:
+        names = archive.namelist()
+    return [_header(source, key)[0] for key in INPUTS if f"{key}.npy" in names]
+
+
+def _header(source: Path, name: str) -> tuple[int, ...]:
+    """Return the shape of an array."""
+    try:
+        with zipfile.ZipFile(source) as archive, archive.open(f"{name}.npy") as stream:
+            version = np.lib.format.read_magic(stream)
+            read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+                version, np.lib.format.read_array_header_2_0
+            )
+            return read(stream)[0]
+    except (KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{source}: no array {name} can be read ({error})") from error
+
+
+def columns(source: Path) -> list[str]:
+    """Return the names of a table's columns.
+
+    Raises
+    ------
+    ValueError
+        If it is no such table.
+    """
     if source.suffix == ".parquet":
         import pyarrow
         from pyarrow import parquet

@@ -68,15 +68,15 @@ class Data:
     train: int | None = option(
         None,
         about="training images, or null for all that are left",
-        choose="number of images; `null` takes all that are left. Splits are stratified. Few "
-        "training images show over-confidence sooner",
+        choose="number of images; `null` takes all that are left. Data without a test set need "
+        "this or `test`. Splits are stratified. Few training images show over-confidence sooner",
         minimum=1,
     )
     test: int | None = option(
         None,
         about="test images, or null for all that are left",
-        choose="as `train`. Where there is an official test set, test images come from it alone. "
-        "The floor of ECE falls as 1/sqrt(test images)",
+        choose="as `train`, one of which data without a test set need. Where there is one, test "
+        "images come from it alone. The floor of ECE falls as 1/sqrt(test images)",
         minimum=1,
     )
     label_noise: float = option(

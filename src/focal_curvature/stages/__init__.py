@@ -69,6 +69,8 @@ class Stage:
         Whether what it finds of a run rests on that run alone, so that each run may be a job.
     trains : bool
         Whether it trains the runs once more.
+    images : bool
+        Whether it is for images alone, not for vectors.
     """
 
     settings: type[StageSettings]
@@ -79,6 +81,7 @@ class Stage:
     per_model: bool = True
     by_run: bool = False
     trains: bool = False
+    images: bool = False
 
 
 def path(name: str) -> str:

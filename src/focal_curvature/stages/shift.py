@@ -86,8 +86,6 @@ def measure(work: Work, settings: Shift) -> Mapping[str, Rows]:
     from focal_curvature.calibration.scores import essentials
     from focal_curvature.training.evaluation import logits_of
 
-    if work.data.size == 1:
-        raise ValueError("shift: is for images, and the data are vectors: leave it out")
     temperatures = {}
     for run in work.completed:
         arrays = run.logits()
@@ -167,4 +165,11 @@ def _other(work: Work, source: Path, expected: str) -> tuple[Tensor, Tensor]:
     )
 
 
-STAGE = Stage(Shift, TABLES, measure, "Score predictions under distribution shift", by_run=True)
+STAGE = Stage(
+    Shift,
+    TABLES,
+    measure,
+    "Score predictions under distribution shift",
+    by_run=True,
+    images=True,
+)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,18 +50,33 @@ def build_model(spec: RunSpec, tensors: Tensors, device: torch.device) -> nn.Mod
         torch.random.fork_rng(),
     ):
         torch.manual_seed(derive_seed("weights", spec.model_factory, arguments, spec.seed))
-        try:
+        with blaming_arguments(spec):
             model = factory(*given, **arguments)
-        except Exception as error:  # whatever a layer raises that is given another type or size
-            if out_of_memory(error) or not arguments:
-                raise
-            reason = str(error).partition("\n")[0]
-            raise ValueError(f"{place}: {arguments} give no model: {reason}") from error
         _require_trainable(model, f"models.{spec.model}")
         if names := safe_convolutions(model):
             layers = ", ".join(names)
             logger.info("%s: strides taken before the 1 x 1 convolution in %s", spec.model, layers)
         return model.to(device)
+
+
+@contextmanager
+def blaming_arguments(spec: RunSpec) -> Iterator[None]:
+    """Replace what the body raises by a line that names the model's arguments, where it has any.
+
+    Raises
+    ------
+    ValueError
+        If the body raises, but for want of memory.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever a layer raises that is given another type or size
+        if out_of_memory(error) or not spec.model_arguments:
+            raise
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"models.{spec.model}.arguments: {spec.model_arguments} give no model: {reason}"
+        ) from error
 
 
 def _require_trainable(model: object, name: str) -> None:

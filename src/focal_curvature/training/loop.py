@@ -22,6 +22,7 @@ from focal_curvature.seeds import derive_seed
 from focal_curvature.stack import Stack, stack
 from focal_curvature.trained import Outcome
 from focal_curvature.training.build import (
+    blaming_arguments,
     build_forward,
     build_loss,
     build_model,
@@ -143,7 +144,7 @@ class Training:
         images = tensors.splits["train"].images
         self.device = images.device
         models = [build_model(spec, tensors, self.device) for spec in specs]
-        self._check_logits(models[0], first.model)
+        self._check_logits(models[0], first)
         parameters = sum(p.numel() for p in models[0].parameters() if p.requires_grad)
         self.outcomes = [Outcome(parameters=parameters) for _ in specs]
         self.networks = stack(models, images)
@@ -157,18 +158,18 @@ class Training:
         self.reports: dict[str, Tensor] = {}  # of a regulariser, (S, steps), in the last epoch
         self.logits: dict[str, Tensor] = {}  # (S, N, K) by split, at the last evaluation
 
-    def _check_logits(self, model: nn.Module, name: str) -> None:
+    def _check_logits(self, model: nn.Module, spec: RunSpec) -> None:
         """Raise ValueError if a model does not return a logit per image and class."""
         images, classes = self.tensors.splits["train"].images[:2], self.tensors.classes
         model.eval()
-        with torch.random.fork_rng(), torch.no_grad():
+        with torch.random.fork_rng(), torch.no_grad(), blaming_arguments(spec):
             logits = model(images)
         model.train()
         found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         if found != (len(images), classes):
             raise ValueError(
-                f"models.{name}: returns {found} for {len(images)} images of {classes} classes: "
-                f"logits (N, {classes}) are needed"
+                f"models.{spec.model}: returns {found} for {len(images)} images of {classes} "
+                f"classes: logits (N, {classes}) are needed"
             )
 
     def _check_loss(self, name: str) -> None:

@@ -99,6 +99,10 @@ BAD_MEASURE = {
     "no such model": (["small_cn", "--data", "data.npz"], "did you mean small_cnn?"),
     "factory fails": (["mine_for_cli:broken", "--data", "data.npz"], "no such thing"),
     "bad arguments": (["mine_for_cli:build", "--arguments", "5", "--data", "data.npz"], "mapping"),
+    "argument twice": (
+        ["mine_for_cli:build", "--arguments", "{width: 4, width: 5}", "--data", "data.npz"],
+        "--arguments: width: is there twice",
+    ),
     "weights of another": (
         ["mine_for_cli:build", "--weights", "model.pt", "--data", "data.npz"],
         "0.weight is (5, 3), the model's (4, 3) (and 2 more)",
@@ -112,6 +116,12 @@ BAD_MEASURE = {
         ["mine_for_cli:build", "--data", "data.npz", "--loss", "focal:gamma=-1"], "gamma",
     ),
     "labels": (["mine_for_cli:build", "--data", "labels.npz"], "labels go from 0 to 7"),
+    **{
+        f"device {name}": (
+            ["mine_for_cli:build", "--data", "data.npz", "--device", name], f"--device: '{name}'",
+        )
+        for name in ("tpu", "meta", "cuda:99")
+    },
 }  # fmt: skip
 
 
@@ -122,6 +132,30 @@ def test_measure_tells_mistakes_in_a_line(place, case):
     np.savez("labels.npz", inputs=x.numpy(), targets=(y * 7).numpy())
     arguments, words = BAD_MEASURE[case]
     assert words in call("measure", *arguments, ok=False)
+
+
+@pytest.mark.parametrize("option", ["--k", "--chunk"])
+def test_measure_names_the_option_that_is_too_small(place, option):
+    command = ["measure", "mine_for_cli:build", "--data", "data.npz", option, "0"]
+    done = CliRunner().invoke(app, command)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"'{option}'" in done.stderr
+
+
+def test_weights_of_the_users_own_are_told_what_they_are_and_kept(place):
+    model, _, _ = place
+    torch.save(model, "whole.pt")
+    torch.save(model.state_dict(), "old.pt", _use_new_zipfile_serialization=False)
+    Path("numbers.csv").write_text("a,b\n1,2\n")
+    Path("cut.pt").write_bytes(Path("model.pt").read_bytes()[:300])
+    for file in ("whole.pt", "old.pt", "numbers.csv", "cut.pt", "data.npz"):
+        told = call(
+            *("measure", "mine_for_cli:build", "--weights", file, "--data", "data.npz"), ok=False
+        )
+        what = "pickled model" if file == "whole.pt" else "no file of weights"
+        assert f"{file}: is " in told and what in told
+        assert "save model.state_dict()" in told
+        assert "delete" not in told and "\x1b" not in told
 
 
 # --- score ----------------------------------------------------------------------------------

@@ -188,10 +188,10 @@ def test_files_that_are_something_else(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"label": "kind"}, "^label: names the column"),
+        ({"label": "kind"}, "^label: is for tables alone"),
         ({"source": None, "name": "digits", "label": "kind"}, "^label: is for tables"),
         ({"size": 8}, "^size: is for image files alone"),
-        ({"source": "mine.csv"}, "^label: names the column"),
+        ({"source": "mine.csv"}, "^label: is missing: .*mine.csv: columns are x, y, z, kind"),
         ({"source": "images", "label": "kind", "size": 8}, "^label: is for tables alone"),
         ({"source": "images"}, "^size: is missing"),
         ({"source": "mine.csv", "label": "sort"}, "^source: .*mine.csv: no column 'sort'"),

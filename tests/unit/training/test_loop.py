@@ -108,6 +108,16 @@ def test_arguments_that_give_no_model_are_named(data, width):
         build_model(wrong, data, torch.device("cpu"))
 
 
+@pytest.mark.parametrize("model", ["small_cnn", "small_resnet", "own"])
+def test_arguments_that_give_a_model_which_takes_no_images_are_named(data, monkeypatch, model):
+    run = replace(spec(model), model_arguments={"width": 0})
+    if model == "own":
+        factory = lambda classes, channels, size, width: nn.Conv2d(3, classes, 1)  # noqa: E731
+        monkeypatch.setattr(build, "resolve", lambda _: factory)
+    with pytest.raises(ValueError, match=rf"^models\.{model}\.arguments: {{'width': 0}} give no"):
+        alone(run, data)
+
+
 def test_where_memory_ends_in_building_a_model_or_loading_its_images_it_says_what_to_change(
     data, digits_folder, splits_file, monkeypatch
 ):

@@ -17,7 +17,7 @@ from focal_curvature.runs import RunSpec
 
 # Columns of a variant are its scores' names with this suffix.
 # Of a reliability table; its bins are of equal width, and a gap is a difference.
-GATHERED = ("variant", "bin", "count", "confidence", "accuracy")
+GATHERED = ("variant", "bin", "upper", "count", "confidence", "accuracy")
 VARIANTS = {"before": "", "after": "_scaled", "psi": "_psi"}
 
 _SCORES = [field.name for field in fields(Scores)]

@@ -23,6 +23,7 @@ from focal_curvature.config import complete
 from focal_curvature.products import wanted
 from focal_curvature.registry import resolve
 from focal_curvature.runs import RunSpec, expand, variants
+from focal_curvature.stages import stages
 
 ROOT = Path(__file__).resolve().parents[1]
 GATHERED = ("runs", "reliability", "histories")
@@ -36,19 +37,21 @@ def committed(folder: Path) -> dict[str, pd.DataFrame]:
     return {file.stem: pd.read_csv(file) for file in files if file.exists()}
 
 
-def runs_of(experiment: str) -> list[RunSpec]:
-    """Return the runs of a committed experiment, by its configuration."""
+def planned(experiment: str) -> tuple[set[str], list[RunSpec]]:
+    """Return what a committed experiment makes by its configuration: tables, and runs."""
     for file in ROOT.glob("config/*.yaml"):
         written = yaml.safe_load(file.read_text(encoding="utf-8"))
         if written["experiment"] == experiment:
             full = complete(written)  # unchecked: its images need not be here
-            return expand(full | {"models": variants(full)})
+            asked = (stage for name, stage in stages().items() if full[name])
+            tables = {*GATHERED, *(table for stage in asked for table in stage.tables)}
+            return tables, expand(full | {"models": variants(full)})
     raise ValueError(f"{experiment}: no file of config/ has this experiment")
 
 
 def prepare(folder: Path) -> None:
     """Prepare what can be of a ``paper_figures/<experiment>``."""
-    runs, tables = runs_of(folder.name), committed(folder)
+    (_, runs), tables = planned(folder.name), committed(folder)
     for product in wanted("tables", GATHERED, runs):
         outputs = [folder / f"tables/{product.name}.{suffix}" for suffix in product.formats]
         if product.settings or not {*product.needs} <= {*tables}:

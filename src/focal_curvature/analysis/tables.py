@@ -16,7 +16,7 @@ from focal_curvature.files import read_json, verify
 from focal_curvature.runs import RunSpec
 
 # Of a reliability table; its bins are of equal width, and a gap is a difference.
-GATHERED = ("variant", "bin", "count", "confidence", "accuracy")
+GATHERED = ("variant", "bin", "upper", "count", "confidence", "accuracy")
 # Columns of a variant are its scores' names with this suffix.
 VARIANTS = {"before": "", "after": "_scaled", "psi": "_psi"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ from focal_curvature.plotting.common import (
     panels,
     plain_log_ticks,
 )
-from focal_curvature.registry import label
+from focal_curvature.registry import label, names
 
 PRODUCT = {"needs": ("runs",), "order": 160, "where": "not focal alone"}
 MARKERS = {
@@ -64,6 +64,13 @@ def classified(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(family=family, name=name.mask(family == "penalised loss", both))
 
 
+def arm_colours(arms: Iterable[str]) -> dict[str, tuple[float, float, float]]:
+    """Give each arm, by its ``name``, the colour that it has in every figure and experiment."""
+    others = sorted({*names("losses")} - {"focal", "cross_entropy"})
+    known = ["focal", "cross-entropy", *sorted(names("regularisers")), *others]
+    return colours(list(dict.fromkeys([*known, *sorted(arms)])))
+
+
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a panel per model and Hessian: seeds small, means over them large."""
     data = data.assign(ece=100 * data["ece"], noise_floor_95=100 * data["noise_floor_95"])
@@ -73,8 +80,8 @@ def draw(data: pd.DataFrame) -> Figure:
     arms = arms.sort_values(
         ["family", "name"], key=lambda c: c.map(order) if c.name == "family" else c
     )
-    palette = colours(list(arms["name"]))
-    figure, axes = panels(models, list(LOSS_LABELS), 2.6, sharex="col")
+    palette = arm_colours(arms["name"])
+    figure, axes = panels(models, list(LOSS_LABELS), 2.6)
     for row, model in zip(axes, models, strict=True):
         for ax, loss in zip(row, LOSS_LABELS, strict=True):
             panel = data[(data["model"] == model) & (data["hessian_of"] == loss)]
@@ -101,15 +108,15 @@ def draw(data: pd.DataFrame) -> Figure:
                     label=label(name),
                     **style,
                 )
-            traces = data.loc[data["hessian_of"] == loss, "trace"].dropna()
-            ax.set_xscale("log" if (traces > 0).all() else "symlog")
             ax.grid(axis="y")
             bound_axis(ax, panel, "trace", "ece", "objective")
             ax.set_ylim(bottom=0)
+            ax.set_xscale("log" if (panel["trace"].dropna() > 0).all() else "symlog")
+            if ax.get_xscale() == "log":
+                bound_axis(ax, panel, "ece", "trace", "objective", along="x")
+                plain_log_ticks(ax.xaxis)
         row[0].set_ylabel(f"{label(model)}\nECE (%)")
     for ax, loss in zip(axes[-1], LOSS_LABELS, strict=True):
-        if ax.get_xscale() == "log":
-            plain_log_ticks(ax.xaxis)
         ax.set_xlabel(f"trace of the Hessian, {LOSS_LABELS[loss]} (nats)")
     handles, labels = axes[0][0].get_legend_handles_labels()
     legend_above(figure, handles, labels)

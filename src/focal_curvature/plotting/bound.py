@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from focal_curvature.plotting.common import colours, legend_above, panels
+from focal_curvature.plotting.common import colours, legend_above, panels, plain_log_ticks
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("predictions",), "order": 100, "category": "Appendix"}
@@ -44,6 +44,8 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.set_xscale("log")
             ax.set_yscale("log")
             ax.set_aspect("equal")
+            plain_log_ticks(ax.xaxis)
+            plain_log_ticks(ax.yaxis)
         row[0].set_ylabel(f"{label(model)}\n" + "$L_{CE} - L_{FL}$ (nats)")
     for ax, gamma in zip(axes[0], gammas, strict=True):
         ax.set_title(f"γ = {gamma:g}")

@@ -13,14 +13,16 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import Locator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from focal_curvature.analysis.summary import interval
 from focal_curvature.registry import label
 
 COLUMN, PAGE = 3.5, 7.5  # widths in inches: one column, two columns
 FEWEST_JOINED = 3  # levels: fewer are points, not a line
+LABEL = 7  # points: labels of ticks, as in matplotlibrc
 OFF_SCALE = 2  # times the largest median of a cell: a run above it does not set the axis
+OFF_LOG_SCALE = 5  # the same of a logarithmic axis, beyond the largest and the least of them
 
 LOSS_LABELS = {"objective": "training objective", "cross_entropy": "cross-entropy"}
 # Of the series of a panel, which colour alone does not tell apart in grey.
@@ -137,14 +139,16 @@ def bound_axis(
     along: Literal["x", "y"] = "y",
     best: float = 0.0,
 ) -> None:
-    """Let the axis of a value end where its cells do.
+    """Let the axis of a value end where its cells do, all their means within.
 
     Runs more than OFF_SCALE times as far from the best value as every cell's median, as those that
-    failed to learn, do not set the axis: they stand at its edge, with their number and value.
+    failed to learn, do not set the axis: they stand at its edge, with their number and value. On a
+    logarithmic axis these are the runs OFF_LOG_SCALE times beyond every cell's median, either way.
 
     Parameters
     ----------
     ax : Axes
+        Its scale is set already.
     data : DataFrame
         Columns ``place`` (on the other axis), ``value`` and those of ``cell``, a row per run.
     along : str
@@ -153,29 +157,37 @@ def bound_axis(
         The best value that there can be: 0 of an error, 100 of an accuracy in percent.
     """
     data = data.dropna(subset=[value])
-    far = data.assign(far=(data[value] - best).abs())
-    off = far["far"] > OFF_SCALE * far.groupby(cell, dropna=False)["far"].median().max()
-    sign = 1 if (data[value] >= best).all() else -1
-    kept = far.loc[~off, "far"]
-    span = kept.max() if along == "y" else kept.max() - kept.min()
-    extent = kept.max() + 0.08 * span
-    ends = {"top": best + extent} if sign > 0 else {"bottom": best - extent}
-    if along == "x":
-        ends = {{"top": "right", "bottom": "left"}[end]: limit for end, limit in ends.items()}
-    getattr(ax, f"set_{along}lim")(**ends)
-    edge = best + sign * (extent - 0.03 * span)
-    marker = {("y", 1): "^", ("y", -1): "v", ("x", 1): ">", ("x", -1): "<"}[along, sign]
-    # Without a place, as plain cross-entropy on an axis of strengths, there is no run to show.
-    for where, runs in data[off].groupby(cell if along == "x" else place):
-        worst = runs[value].max() if sign > 0 else runs[value].min()
-        text = f"{worst:.3g}" if len(runs) == 1 else f"{len(runs)} runs, to {worst:.3g}"
-        point = (where, edge) if along == "y" else (edge, runs[place].mean())
-        ax.plot(*point, marker, ms=4, mfc="white", mec="0.3", mew=0.6, zorder=5)
-        beside = {"xytext": (-5 * sign, 0), "ha": "right" if sign > 0 else "left", "va": "center"}
-        below = {"xytext": (0, -5 * sign), "ha": "center", "va": "top" if sign > 0 else "bottom"}
-        ax.annotate(
-            text, point, textcoords="offset points", size=6, **(below if along == "y" else beside)
-        )
+    values, groups = data[value], data.groupby(cell, dropna=False)[value]
+    medians, means = groups.median(), groups.mean()
+    logarithmic = getattr(ax, f"get_{along}scale")() == "log"
+    forth, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
+    if logarithmic:
+        low, high = medians.min() / OFF_LOG_SCALE, medians.max() * OFF_LOG_SCALE
+        means = pd.concat([means, groups.agg(lambda v: np.exp(np.log(v).mean()))])
+    else:
+        far = OFF_SCALE * (medians - best).abs().max()
+        low, high = best - far, best + far
+    off = (values < low) | (values > high)
+    drawn = forth(pd.concat([values[~off], means]))
+    span = np.ptp(drawn) or 1.0
+    beyond = {-1: data[values < low], 1: data[values > high]}
+    # Where runs stand at the edge, with room for what is said of them.
+    ends = {-1: drawn.min(), 1: drawn.max()}
+    ends = {s: end + s * span * (0.2 if len(beyond[s]) else 0.08) for s, end in ends.items()}
+    getattr(ax, f"set_{along}lim")(*back([ends[-1], ends[1]]))
+    for sign, runs_beyond in beyond.items():
+        edge = back(ends[sign] - sign * 0.03 * span)
+        marker = {("y", 1): "^", ("y", -1): "v", ("x", 1): ">", ("x", -1): "<"}[along, sign]
+        # Without a place, as plain cross-entropy on an axis of strengths, there is no run to show.
+        for where, runs in runs_beyond.groupby(cell if along == "x" else place):
+            worst = runs[value].max() if sign > 0 else runs[value].min()
+            text = f"{worst:.3g}" if len(runs) == 1 else f"{len(runs)} runs, to {worst:.3g}"
+            point = (where, edge) if along == "y" else (edge, runs[place].mean())
+            ax.plot(*point, marker, ms=4, mfc="white", mec="0.3", mew=0.6, zorder=5)
+            beside = {"xytext": (-5 * sign, 0), "ha": "right" if sign > 0 else "left"}
+            below = {"xytext": (0, -5 * sign), "va": "top" if sign > 0 else "bottom"}
+            look = {"va": "bottom", **beside} if along == "x" else {"ha": "center", **below}
+            ax.annotate(text, point, textcoords="offset points", size=6, **look)
 
 
 def panels(rows: Sequence[str], columns: Sequence[str], height: float, **share: object) -> tuple:
@@ -212,11 +224,48 @@ def nothing(why: str = "no completed run to draw") -> Figure:
     return figure
 
 
+class _Roomy(Locator):
+    """Plain numbers on a logarithmic axis, as dense as their labels have room."""
+
+    def __init__(self, *, labelled: bool) -> None:
+        self.labelled = labelled
+
+    def __call__(self) -> np.ndarray:
+        return self.tick_values(*self.axis.get_view_interval())
+
+    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
+        """Return the ticks that leave the least of the axis without one."""
+        decades = 10.0 ** np.arange(np.floor(np.log10(vmin)), np.ceil(np.log10(vmax)) + 1)
+        choices = [
+            np.outer(decades, digits).ravel() for digits in (range(1, 10), (1, 2, 5), (1, 3), (1,))
+        ]
+        if not self.labelled:
+            return choices[0]
+        choices += [decades[::step] for step in range(2, len(decades))]
+        choices += [
+            MaxNLocator(n, steps=[1, 2, 5, 10]).tick_values(vmin, vmax) for n in range(8, 1, -1)
+        ]
+        within = [ticks[(vmin <= ticks) & (ticks <= vmax)] for ticks in choices]
+        return min(
+            filter(self._fit, within),
+            key=lambda ticks: np.diff(np.log([vmin, *ticks, vmax])).max(),
+            default=np.array([]),
+        )
+
+    def _fit(self, ticks: np.ndarray) -> bool:
+        """Return whether no label of these ticks runs into the next."""
+        axes = self.axis.axes
+        low, high = np.log(self.axis.get_view_interval())
+        across = self.axis.axis_name == "x"
+        inches = (axes.bbox.width if across else axes.bbox.height) / axes.figure.dpi
+        places = 72 * inches * (np.log(ticks) - low) / (high - low)
+        wide = np.array([0.65 * len(f"{tick:g}") + 0.65 if across else 1.5 for tick in ticks])
+        return bool((np.diff(places) > LABEL * (wide[1:] + wide[:-1]) / 2).all())
+
+
 def plain_log_ticks(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers, as 2 or 0.5, instead of powers of ten."""
+    axis.set_major_locator(_Roomy(labelled=True))
+    axis.set_minor_locator(_Roomy(labelled=False))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    if np.log10(np.divide(*axis.get_view_interval()[::-1])) < 1.5:
-        axis.set_minor_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_locator(LogLocator(subs=(2, 5)))
-    else:
-        axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter(NullFormatter())

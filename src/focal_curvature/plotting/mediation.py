@@ -62,7 +62,9 @@ def draw(data: pd.DataFrame) -> Figure:
     there = set(zip(data["measure"], data["hessian_of"], strict=True))
     lines = [line for line in lines if line in there]
     palette = colours(list(CLAIMS))
-    figure, axes = panels(models, outcomes, 0.5 + 0.17 * len(lines), sharex=True, sharey=True)
+    # Room for the legend and the titles once, and for the lines of every row.
+    height = 0.4 + 0.6 / len(models) + 0.17 * len(lines)
+    figure, axes = panels(models, outcomes, height, sharex=True, sharey=True)
     for row, model in zip(axes, models, strict=True):
         for ax, outcome in zip(row, outcomes, strict=True):
             panel = data[(data["model"] == model) & (data["outcome"] == outcome)]

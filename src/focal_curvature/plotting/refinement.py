@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from focal_curvature.plotting import arms
-from focal_curvature.plotting.common import bound_axis, colours, legend_above, panels
+from focal_curvature.plotting.common import bound_axis, legend_above, panels
 from focal_curvature.registry import label
 
 PRODUCT = {"needs": ("runs",), "order": 165, "where": "of several gammas"}
@@ -31,8 +31,7 @@ def draw(data: pd.DataFrame) -> Figure:
     Below and to the left is better. Small dots are seeds. Without cross-entropy, no arrows.
     """
     models = list(data["model"].unique())
-    names = list(data["name"].unique())
-    palette = colours(names)
+    palette = arms.arm_colours(data["name"])
     x, y = PARTS
     figure, axes = panels([""], models, 2.9)
     for ax, model in zip(axes[0], models, strict=True):

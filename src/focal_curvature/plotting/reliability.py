@@ -26,9 +26,10 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     DataFrame
         A row per model, gamma, variant and bin of at least FEWEST samples: count and share of
         samples over all seeds, mean confidence and accuracy in the bin, lowest and highest accuracy
-        of a seed; low and high, the accuracy's 95% interval, NaN for one seed. Seeds share their
-        test images, so that the seed is the unit: the interval is that of a ratio of sums over
-        clusters (Cochran 1977, Sampling Techniques, 2.11), Student's t.
+        of a seed, upper end of the bin (not in earlier experiments); low and high, the accuracy's
+        95% interval, NaN for one seed. Seeds share their test images, so that the seed is the unit:
+        the interval is that of a ratio of sums over clusters (Cochran 1977, Sampling Techniques,
+        2.11), Student's t.
     """
     keys = ["model", "gamma", "variant", "bin"]
     reliability = tables["reliability"]
@@ -50,6 +51,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         squares=("squares", "sum"),
         products=("products", "sum"),
         counts=("counts", "sum"),
+        **({"upper": ("upper", "first")} if "upper" in bins else {}),
     )
     pooled["confidence"] /= pooled["count"]
     accuracy = pooled.pop("correct") / pooled["count"]
@@ -70,11 +72,13 @@ def draw(data: pd.DataFrame) -> Figure:
     places = np.linspace(0, len(gammas) - 1, min(SHOWN, len(gammas))).round().astype(int)
     gammas = [gammas[i] for i in places]
     palette = colours(list(VARIANTS))
-    bins = data["bin"].max() + 1  # the last is that of certainty, which every network reaches
+    # Earlier tables do not say where bins end, but their mean confidences lie within.
+    ends = data["upper"] if "upper" in data else data["confidence"]
+    bins = int(((data["bin"] + 1) / ends).min() + 1e-9)
     rows = [row for model in models for row in (model, f"{model} histogram")]
     heights = [2, 0.7] * len(models)
     figure, axes = panels(
-        rows, [f"{g:g}" for g in gammas], 1.15, sharex=True, sharey="row", height_ratios=heights
+        rows, [f"{g:g}" for g in gammas], 1.3, sharex=True, sharey="row", height_ratios=heights
     )
     for above, below, model in zip(axes[::2], axes[1::2], models, strict=True):
         for ax, histogram, gamma in zip(above, below, gammas, strict=True):
@@ -104,7 +108,10 @@ def draw(data: pd.DataFrame) -> Figure:
                 histogram.bar(
                     left, 100 * panel["share"], width, align="edge", color=palette[variant]
                 )
-            ax.set_aspect("equal")
+            # Of one width: each bar stands under its point.
+            ax.set_box_aspect(1)
+            histogram.set_box_aspect(heights[1] / heights[0])
+            histogram.tick_params(labelbottom=True)
             ax.set_xlim(0, 1)
             ax.set_ylim(0, 1)
             ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from focal_curvature.analysis.summary import interval
+from focal_curvature.plotting.arms import arm_colours
 from focal_curvature.plotting.common import (
     LOOKS,
     bound_axis,
-    colours,
     legend_above,
     panels,
     plain_log_ticks,
@@ -55,7 +55,7 @@ def draw(data: pd.DataFrame) -> Figure:
     data = data.assign(**{column: 100 * data[column] for column in shares})
     models = list(data["model"].unique())
     arms = sorted(set(data["arm"]) - {PLAIN})
-    palette = colours(arms)
+    palette = arm_colours(arms)
     figure, axes = panels(list(measures), models, 1.9, sharex=True)
     for row, (measure, text) in zip(axes, measures.items(), strict=True):
         for ax, model in zip(row, models, strict=True):
@@ -91,6 +91,7 @@ def draw(data: pd.DataFrame) -> Figure:
                 bound_axis(ax, panel, "strength", measure, ["arm", "strength"], best=100.0)
                 ax.set_ylim(top=min(ax.get_ylim()[1], 100))
             if ax.get_yscale() == "log":
+                bound_axis(ax, panel, "strength", measure, ["arm", "strength"])
                 plain_log_ticks(ax.yaxis)
             ax.grid(axis="y")
         row[0].set_ylabel(text)

@@ -78,7 +78,10 @@ def draw(data: pd.DataFrame) -> Figure:
 def _text(claim: pd.DataFrame) -> str:
     """Return what a claim says, in lines."""
     says = re.sub(r"gamma(?= \d)", "γ =", claim["says"].iloc[0]).replace("gamma", "γ")
-    return textwrap.fill(f"{claim['family'].iloc[0]}: {says}", WIDTH)
+    text = f"{claim['family'].iloc[0]}: {says}"
+    lines = [textwrap.wrap(text, width) for width in range(WIDTH // 2, WIDTH + 1)]
+    # Of so many lines as are needed, those of the least width: no word stands alone.
+    return "\n".join(min(lines, key=len))
 
 
 def _rows(claim: pd.DataFrame) -> int:
@@ -95,7 +98,9 @@ def _forest(ax: Axes, data: pd.DataFrame, palette: Mapping[str, tuple]) -> None:
         for i, hessian in enumerate(hessians):
             group = claim[claim["hessian_of"] == hessian]
             place = start + i + (rows - len(hessians)) / 2
-            finite = group[np.isfinite(group[["estimate", "low", "high"]]).all(axis=1)]
+            # Some have no interval; one without an end cannot be drawn.
+            endless = np.isinf(group[["low", "high"]]).any(axis=1)
+            finite = group[np.isfinite(group["estimate"]) & ~endless]
             for j, row in enumerate(finite.itertuples()):
                 y = place + 0.28 * (j - (len(finite) - 1) / 2)
                 ax.plot([row.low, row.high], [y, y], color=palette[row.model], lw=0.9)

@@ -2,7 +2,9 @@
 
 import importlib
 import io
+import itertools
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -195,6 +197,19 @@ def tables(runs, reliability):
     }  # fmt: skip
 
 
+STYLE = ROOT / "src/focal_curvature/plotting/matplotlibrc"
+
+
+def apart(axis):
+    """Require that no label of a tick runs into another."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    labels = [t.label1 for t in ticks if low <= t.get_loc() <= high and t.label1.get_visible()]
+    extents = [label.get_window_extent() for label in labels if label.get_text()]
+    for one, other in itertools.combinations(extents, 2):
+        assert not one.overlaps(other), [label.get_text() for label in labels]
+
+
 FIGURES = [product.name for product in products("figures")]
 
 
@@ -220,11 +235,17 @@ def test_legends_are_within_a_figure_of_one_model(figure, tables):
     }
     module = plotting.load(figure)
     data = pd.read_csv(io.StringIO(module.prepare(one).to_csv(index=False)))
-    drawn = module.draw(data)
-    drawn.draw_without_rendering()
+    with mpl.rc_context(fname=STYLE):
+        drawn = module.draw(data)
+        drawn.draw_without_rendering()
     for legend in drawn.legends:
         extent = legend.get_window_extent()
         assert extent.x0 >= 0 and extent.x1 <= drawn.bbox.width
+    for ax in drawn.axes:
+        apart(ax.xaxis)
+        apart(ax.yaxis)
+        for label in ax.get_yticklabels():
+            assert not label.get_text() or label.get_window_extent().x0 >= 0
 
 
 def test_the_benchmark_prepares_every_figure(runs, reliability, tmp_path, monkeypatch):
@@ -542,7 +563,7 @@ def test_networks_on_all_data_sets_stand_on_one_panel_each_once(runs):
     assert [len(ax.containers) for ax in figure.axes] == [3] * 4
 
 
-def test_networks_of_two_experiments_have_one_name_in_the_legend_and_more_than_there_are_markers(
+def test_networks_of_two_experiments_are_told_apart_and_more_than_there_are_markers(
     runs,
 ):
     module = plotting.load("across.relative_curvature")
@@ -552,14 +573,18 @@ def test_networks_of_two_experiments_have_one_name_in_the_legend_and_more_than_t
     figure = module.draw(module.prepare({"runs": experiments}))
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert len(names) == len(set(names)) == 1 + len(many)
+    assert len(names) == len(set(names)) == 2 + len(many)
+    looks = {
+        (bars.lines[0].get_marker(), bars.lines[0].get_mfc()) for bars in figure.axes[0].containers
+    }
+    assert len({look for look in looks if look[0] == common.MARKERS[0]}) == 2
     assert [len(ax.containers) for ax in figure.axes] == [2 + len(many)] * 4
 
 
 def test_pooled_effects_have_their_verdicts_beside_them():
     names = ["family", "claim", "says", "hessian_of", "estimate", "low", "high", "part", "verdict"]
     rows = [
-        ("C1", "c1_trend", "it falls with gamma", "objective", 0.5, 0.1, 0.9, "rank", "supported"),
+        ("C1", "c1_trend", "it falls with gamma", "objective", 0.5, 0.1, 1.1, "rank", "supported"),
         ("C1", "c1_trend", "it falls with gamma", "cross_entropy", -0.8, -1, -0.6, "rank",
          "contradicted"),
         ("C3", "c3_hessian_trace", "it helps", None, np.nan, np.nan, np.nan, None, "not tested"),
@@ -571,22 +596,71 @@ def test_pooled_effects_have_their_verdicts_beside_them():
     written = [text.get_text() for text in ax.texts]
     assert written == ["✓ supported !", "own loss", "✗ contradicted", "cross-entropy"]
     assert ax.get_yticklabels()[0].get_text() == "C1: it falls with γ"
+    ends = [line.get_xdata() for line in ax.get_lines() if len(line.get_xdata()) == 2]
+    assert max(np.max(x) for x in ends[:2]) == 1  # no correlation is beyond
 
 
-def test_a_failed_run_does_not_set_the_axis():
-    data = pd.DataFrame({"x": [1.0, 1.0, 1.0, 2.0], "y": [4.0, 5.0, 72.0, 6.0], "cell": [*"aaab"]})
+@pytest.mark.parametrize("along", ["x", "y"])
+@pytest.mark.parametrize(
+    ("scale", "best", "kept", "failed", "text"),
+    [
+        ("linear", 0.0, [4.0, 5, 6], [72.0], "72"),
+        ("linear", 100.0, [96.0, 95, 95], [20.0, 10], "2 runs, to 10"),
+        ("log", 0.0, [40.0, 50, 60], [1.6], "1.6"),
+        ("log", 0.0, [40.0, 50, 60], [600.0], "600"),
+    ],
+)
+def test_runs_that_failed_do_not_set_the_axis_and_means_are_on_it(
+    along, scale, best, kept, failed, text
+):
+    data = pd.DataFrame({"place": 1.0, "value": [*kept, *failed], "cell": "a"})
     ax = Figure().subplots()
-    common.bound_axis(ax, data, "x", "y", "cell")
-    assert ax.get_ylim() == (0, pytest.approx(1.08 * 6))
-    assert [text.get_text() for text in ax.texts] == ["72"]
+    getattr(ax, f"set_{along}scale")(scale)
+    common.bound_axis(ax, data, "place", "value", "cell", along=along, best=best)
+    low, high = getattr(ax, f"get_{along}lim")()
+    assert low < min(*kept, data["value"].mean()) and max(*kept, data["value"].mean()) < high
+    assert not any(low <= value <= high for value in failed)
+    assert [note.get_text() for note in ax.texts] == [text]
 
 
-def test_runs_off_an_axis_that_is_best_at_its_top_are_counted_together():
-    data = pd.DataFrame({"x": 1.0, "y": [96.0, 95, 95, 20, 10], "cell": "a"})
-    ax = Figure().subplots()
-    common.bound_axis(ax, data, "x", "y", "cell", best=100.0)
-    assert ax.get_ylim()[0] == pytest.approx(100 - 1.08 * 5)
-    assert [text.get_text() for text in ax.texts] == ["2 runs, to 10"]
+@pytest.mark.parametrize("high", [1.15, 1.9, 7, 40, 3e3, 1e9])
+@pytest.mark.parametrize("low", [0.03, 1, 980])
+@pytest.mark.parametrize("width", [1.1, 2.4, 7.5])
+def test_labels_of_a_logarithmic_axis_are_apart_at_every_width(low, high, width):
+    with mpl.rc_context(fname=STYLE):
+        figure = Figure(figsize=(width, width))
+        ax = figure.subplots()
+        ax.set(xscale="log", yscale="log", xlim=(low, low * high), ylim=(low, low * high))
+        common.plain_log_ticks(ax.xaxis)
+        common.plain_log_ticks(ax.yaxis)
+        figure.draw_without_rendering()
+    apart(ax.xaxis)
+    apart(ax.yaxis)
+    assert len(ax.get_yticks()) > 1
+
+
+def test_an_arm_has_one_colour_in_every_figure(runs):
+    arms = plotting.load("arms")
+    every = arms.arm_colours([])
+    for name in ("arms", "refinement"):
+        table = plotting.load(name).prepare({"runs": runs})
+        assert arms.arm_colours(table["name"].iloc[::-1]).items() >= every.items()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_bars_stand_under_their_points_whichever_bins_are_empty(reliability, ends):
+    low = reliability[reliability["bin"] == 0].drop(columns=[] if ends else "upper")
+    module = plotting.load("reliability")
+    data = module.prepare({"reliability": low})
+    figure = module.draw(data)
+    figure.draw_without_rendering()
+    above, below = figure.axes
+    across = [(ax.get_position().x0, ax.get_position().x1) for ax in (above, below)]
+    assert across[0] == pytest.approx(across[1])
+    bars = [bar.get_bbox() for bar in below.patches]
+    assert bars[0].x0 < data["confidence"].iloc[0] <= bars[-1].x1 / 0.95  # where the bin ends
+    if ends:
+        assert bars[-1].x1 == pytest.approx(0.475)  # of two bins
 
 
 def test_intervals_on_a_logarithmic_axis_stay_positive():

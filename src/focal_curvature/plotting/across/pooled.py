@@ -34,4 +34,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a panel per kind of effect, a line per claim and Hessian."""
-    return verdicts.draw(data)
+    # A normal interval of a correlation may reach beyond what a correlation can be.
+    correlation = data["unit"].str.startswith("rank correlation")
+    ends = data[["low", "high"]]
+    return verdicts.draw(data.assign(**ends.mask(correlation, ends.clip(-1, 1), axis=0)))

@@ -22,6 +22,8 @@ from focal_curvature.plotting.common import (
 from focal_curvature.registry import label
 
 DATA_SETS = {"cifar10_jpeg": "CIFAR-10 (JPEG)", "fashion_mnist": "Fashion-MNIST"}
+# Of the experiments that have the same network and data set.
+FILLS: tuple[dict[str, str], ...] = ({}, {"mfc": "white"}, {"fillstyle": "left"})
 UP_TO = 5  # the range of gamma that the claims are about
 
 
@@ -45,7 +47,10 @@ def prepare(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a row of panels per measure, a column per loss; a line per network and data set."""
     keys = ["data_set", "model", "experiments"]
-    cells = list(data[keys].drop_duplicates().itertuples(index=False))
+    shown = data[keys].drop_duplicates()
+    alike = shown.groupby(keys[:2], sort=False)["experiments"]
+    several, fill = alike.transform("size") > 1, alike.cumcount() % len(FILLS)
+    cells = list(shown.assign(several=several, fill=fill).itertuples(index=False))
     data_sets = list(data["data_set"].unique())
     palette = colours(data_sets)
     styles = dict(zip(data_sets, ("-", "--", "-.", ":") * len(data_sets), strict=False))
@@ -53,31 +58,35 @@ def draw(data: pd.DataFrame) -> Figure:
     measures = relative_curvature.MEASURES
     figure, axes = panels(list(measures), list(LOSS_LABELS), 2.2, sharex=True)
     for row, (measure, text) in zip(axes, measures.items(), strict=True):
-        for ax, (loss, name) in zip(row, LOSS_LABELS.items(), strict=True):
+        for ax, (loss, title) in zip(row, LOSS_LABELS.items(), strict=True):
             ax.set_yscale("log")
             ax.axhline(1, color="0.4", lw=0.8, zorder=0)
             panel = data[(data["measure"] == measure) & (data["hessian_of"] == loss)]
             for i, cell in enumerate(cells):
-                network = panel[(panel[keys] == [*cell]).all(axis=1) & (panel["gamma"] > 0)]
+                own = (panel[keys] == [*cell[: len(keys)]]).all(axis=1)
+                network = panel[own & (panel["gamma"] > 0)]
+                name = f"{DATA_SETS.get(cell.data_set, cell.data_set)}, {label(cell.model)}"
+                if cell.several:
+                    name += f" ({cell.experiments.replace(f'{cell.data_set}_', '')})"
                 shift = 0.03 * (i - (len(cells) - 1) / 2)
                 seeds_and_mean(
                     ax,
                     network,
                     "ratio",
                     palette[cell.data_set],
-                    f"{DATA_SETS.get(cell.data_set, cell.data_set)}, {label(cell.model)}",
+                    name,
                     shift,
-                    look={"marker": markers[cell.model], "ls": styles[cell.data_set]},
+                    look=FILLS[cell.fill]
+                    | {"marker": markers[cell.model], "ls": styles[cell.data_set]},
                     dots=False,
                 )
             plain_log_ticks(ax.yaxis)
             ax.grid(axis="y")
             if ax in axes[0]:
-                ax.set_title(f"Hessian of {name}")
+                ax.set_title(f"Hessian of {title}")
         row[0].set_ylabel(f"{text}\nrelative to γ = 0")
     for ax in axes[-1]:
         ax.set_xlabel("focusing parameter γ")
     handles, labels = axes[0][0].get_legend_handles_labels()
-    one = dict(zip(labels, handles, strict=True))  # of experiments with the same network and data
-    legend_above(figure, list(one.values()), list(one))
+    legend_above(figure, handles, labels)
     return figure

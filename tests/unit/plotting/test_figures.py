@@ -554,8 +554,8 @@ def test_networks_on_all_data_sets_stand_on_one_panel_each_once(runs):
     table = module.prepare({"runs": {"one": runs, "again": runs, "other": other}})
     cells = table[["data_set", "model", "experiments"]].drop_duplicates()
     assert set(cells.itertuples(index=False, name=None)) == {
-        ("digits", "cnn", "one+again"),
-        ("digits", "resnet", "one+again"),
+        ("digits", "cnn", "again+one"),
+        ("digits", "resnet", "again+one"),
         ("letters", "cnn", "other"),
     }
     figure = module.draw(table)

@@ -52,13 +52,18 @@ def there(checkout_factory, here):
     return checkout
 
 
-def test_what_is_finished_is_kept_and_the_rest_is_made(here, there):
+@pytest.fixture(scope="module")
+def finished(there):
     planned = there.planned(*COMMAND, "--", *WANTED)
+    there.snakemake(*COMMAND, "--", *WANTED)
+    return there, planned
+
+
+def test_what_is_finished_is_kept_and_the_rest_is_made(here, finished):
+    there, planned = finished
     stages = ("train", "curvature", "calibration", "shift", "controls")
     assert {rule: planned.get(rule) for rule in stages} == dict.fromkeys(stages, 1)
     assert "dataset" not in planned and "splits" not in planned
-
-    there.snakemake(*COMMAND, "--", *WANTED)
     assert there.planned(*COMMAND, "--", *WANTED) == {}
     before, after = (folder / PAPER for folder in (here, there.folder))
     for name in TABLES:
@@ -70,7 +75,8 @@ def test_what_is_finished_is_kept_and_the_rest_is_made(here, there):
 
 
 @pytest.mark.parametrize("stage", ["controls", "shift"])
-def test_stages_by_run_and_by_model_find_the_same(there, stage):
+def test_stages_by_run_and_by_model_find_the_same(finished, stage):
+    there, _ = finished
     folder = f"results/elsewhere/{stage}/small_cnn"
     files = sorted(there.folder.glob(f"{folder}/*/seed*/{stage}.csv"))
     assert len(files) == 2

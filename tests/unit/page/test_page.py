@@ -288,7 +288,7 @@ def test_figures_are_as_wide_as_there_is_room_for(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "LIMIT", size - 1)
     assert made(folder).of("img")[0]["width"] == "900"
     monkeypatch.setattr(page, "LIMIT", 1000)
-    with pytest.raises(ValueError, match="figures of 560 pixels; limit: 1000"):
+    with pytest.raises(ValueError, match="figures of 520 pixels; limit: 1000"):
         made(folder)
 
 

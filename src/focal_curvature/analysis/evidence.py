@@ -231,6 +231,9 @@ def share(part: np.ndarray, total: np.ndarray, null: float = 0.5) -> tuple[Evide
     return Evidence(ratio, float(low), float(high), contrast.p, null=null), error
 
 
+FALL = "gamma lowers the measure"
+
+
 @dataclass(frozen=True)
 class Premise:
     """Whether gamma lowers a measure at all, which what is said to be *because* of that supposes.
@@ -253,7 +256,7 @@ class Premise:
     def of(cls, rise: np.ndarray, gamma: float, measure: str) -> Premise:
         """Test by Student's t the rise of a measure's logarithm, shape (seeds,), at a gamma."""
         mean = mean_over_seeds(rise)
-        part = Part("gamma lowers the measure", -mean.estimate, mean.error)
+        part = Part(FALL, -mean.estimate, mean.error)
         factor = f"the {measure} (×{np.exp(mean.estimate):.2f})"
         if mean.low > 0:
             return cls(part, f"gamma {gamma:g} raises {factor}, so nothing is by lowering it", "")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
+from focal_curvature.analysis.evidence import FALL
 from focal_curvature.plotting import verdicts
 
 # Claim -> what its pooled effect is; each is above zero where it is as claimed.
@@ -28,6 +29,10 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the pooled effects in the columns of `focal_curvature.plotting.verdicts`."""
     table = tables["pooled"]
     unit = table["claim"].map(EFFECTS).fillna(table["part"])
+    # What is by flattening has no share where gamma raises the curvature.
+    unit = unit.mask(
+        table["part"] == FALL, "logarithm of the factor by which γ lowers it: no share"
+    )
     made = table.assign(model=verdicts.ALL, unit=unit, null=0.0)
     return made[verdicts.COLUMNS].fillna({"hessian_of": ""})
 

@@ -23,6 +23,7 @@ EFFECTS = {
     "c4_direct": "share of γ's effect, less one half",
     "c4_mediation": "share of γ's effect, less one half",
 }
+NO_SHARE = "logarithm of the factor by which γ lowers it: no share"
 
 
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -48,7 +48,7 @@ def test_more_work_asks_for_more_time():
     longer = {"resnet18": {"training": {"epochs": 200}}}
     assert ask(models=longer)["runtime"] == pytest.approx(2 * one, rel=0.05)
     assert ask(gpu=False)["runtime"] > 20 * one
-    assert ask(data={"name": "digits", "validation": 9})["runtime"] < one / 50
+    assert ask(data={"name": "digits", "train": 1500, "validation": 100})["runtime"] < one / 50
     for stage in ("train", "curvature", "calibration"):
         assert ask(stage, runs=100)["runtime"] > 2 * ask(stage)["runtime"]
 

@@ -96,7 +96,10 @@ def test_jobs_beside_the_runs_ask_for_more_time_the_more_they_measure(asked):
     )
     assert other["controls"][0] == 2 * few["controls"][0]
     assert other["trajectory"][0] > few["trajectory"][0]
-    own = {"data": {"name": "digits", "validation": 100}, "curvature": {"samples": 10}}
+    own = {
+        "data": {"name": "digits", "train": 1600, "validation": 100},
+        "curvature": {"samples": 10},
+    }
     measured = [asked(**own, trajectory=trajectory | {"samples": n}) for n in (10, None)]
     assert measured[0]["trajectory"][0] < measured[1]["trajectory"][0]
     assert [few[rule][1] for rule in BESIDE] == [few["controls"][1]] * 2 + [9000]

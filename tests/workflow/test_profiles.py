@@ -97,7 +97,7 @@ def test_jobs_beside_the_runs_ask_for_more_time_the_more_they_measure(asked):
     assert other["controls"][0] == 2 * few["controls"][0]
     assert other["trajectory"][0] > few["trajectory"][0]
     own = {
-        "data": {"name": "digits", "train": 400, "validation": 100},
+        "data": {"name": "digits", "train": 1600, "validation": 100},
         "curvature": {"samples": 10},
     }
     measured = [asked(**own, trajectory=trajectory | {"samples": n}) for n in (10, None)]

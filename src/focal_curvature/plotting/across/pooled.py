@@ -31,9 +31,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     table = tables["pooled"]
     unit = table["claim"].map(EFFECTS).fillna(table["part"])
     # What is by flattening has no share where gamma raises the curvature.
-    unit = unit.mask(
-        table["part"] == FALL, "logarithm of the factor by which γ lowers it: no share"
-    )
+    unit = unit.mask(table["part"] == FALL, NO_SHARE)
     made = table.assign(model=verdicts.ALL, unit=unit, null=0.0)
     return made[verdicts.COLUMNS].fillna({"hessian_of": ""})
 

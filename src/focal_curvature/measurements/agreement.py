@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from focal_curvature.curvature import Settings
 from focal_curvature.runs import RunSpec
 from focal_curvature.settings import read
 from focal_curvature.settings.curvature import Curvature
@@ -44,8 +43,7 @@ def require_configured(
     ValueError
         Names the file and the settings that are others, or that the measured weights are.
     """
-    how = read(Curvature, config["curvature"])
-    measured = asdict(Settings.of(how)) | {"split": how.split}
+    measured = asdict(read(Curvature, config["curvature"]))
     asked = {
         "run.json": (run["spec"], spec.to_dict()),
         "calibration.json": (calibration, {"bins": config["calibration"]["bins"]}),
@@ -53,8 +51,8 @@ def require_configured(
     weights = run["sha256"]["model.pt"]
     for what, record in curvatures.items():
         file = f"curvature/{what}.json"
-        found = record.get("settings", {}) | {"split": record.get("split", how.split)}
-        asked[file] = (found, measured)
+        found = {key: record[key] for key in ("split",) if key in record}
+        asked[file] = (found | record.get("settings", {}), measured)
         if record.get("weights_sha256", weights) != weights:
             raise ValueError(f"{spec.folder}/{file}: is of other weights than model.pt: delete it")
     for file, (found, wanted) in asked.items():

@@ -8,7 +8,6 @@ where gamma calibrates. The results were known when it was written: it decides n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,15 +21,11 @@ from measured import table
 from neighbours import committed_runs
 
 from focal_curvature.analysis import pooled
+from focal_curvature.analysis.exploratory import changes, shares
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "docs/exploratory.csv"
 CHANGES = ROOT / "docs/exploratory_ece.csv"
-ASKED = {
-    "gammas": [1, 3],
-    "outcomes": ["calibration_error_debiased", "nll_calibration", "confidence_gap"],
-}
-PLAIN, FOCAL = "ce", "focal"
 HEAD = """# Beyond the rules
 
 The rules ask what gamma 3 does, on two outcomes. After all runs were known, a referee's questions
@@ -53,33 +48,6 @@ cross-entropy's trace in most. In brackets 95% intervals.
 
 """
 SHARE = "share above one half"
-NO_VERDICTS = ["verdict", "replication", "leave_one_out", "fragile"]
-
-
-def changes(networks: Mapping[tuple[str, str, str], pd.DataFrame]) -> pd.DataFrame:
-    """Return by network the mean change of ECE at each gamma, in points, paired by seed."""
-    rows = []
-    for (data_set, model, _), runs in networks.items():
-        runs = runs[runs["status"] == "completed"]
-        ece = runs.pivot_table("ece", "seed", "objective")
-        penalised = "regulariser" in runs and (runs["regulariser"] == "gauss_newton_trace").any()
-        if not penalised or PLAIN not in ece:
-            continue
-        row = {"data set": data_set, "network": model}
-        for gamma in ASKED["gammas"]:
-            name = f"{FOCAL}-{gamma}"
-            row[f"gamma {gamma}"] = 100 * (ece[name] - ece[PLAIN]).mean() if name in ece else np.nan
-        rows.append(row)
-    return pd.DataFrame(rows).sort_values(["data set", "network"], ignore_index=True)
-
-
-def shares(experiments: Mapping[str, pd.DataFrame], rules: Mapping) -> pd.DataFrame:
-    """Pool C4's shares at each gamma and on each outcome."""
-    asked = {
-        name: rules["claims"][name] | ASKED | {"outcomes_beside": []}
-        for name in ("c4_direct", "c4_mediation")
-    }
-    return pooled.judge(experiments, {**rules, "claims": asked, "replications": 1})
 
 
 def printed(found: pd.DataFrame, rules: Mapping) -> str:
@@ -87,7 +55,6 @@ def printed(found: pd.DataFrame, rules: Mapping) -> str:
     rows = []
     for row in found[found["part"] == SHARE].itertuples():
         ends = [0.5 + value for value in (row.estimate, row.low, row.high)]
-        fewer = re.search(rf"{SHARE}: (\d+) of these", row.reason)
         rows.append(
             [
                 row.claim.removeprefix("c4_"),
@@ -96,7 +63,7 @@ def printed(found: pd.DataFrame, rules: Mapping) -> str:
                 rules["measures"][row.measure],
                 row.hessian_of.replace("_", "-"),
                 "{:.2f} [{:.2f}, {:.2f}]".format(*ends),
-                fewer[1] if fewer else str(row.effects),
+                str(row.effects),
             ]
         )
     head = ["by", "gamma", "outcome", "measure", "Hessian of", "share", "networks"]
@@ -115,7 +82,7 @@ def made() -> dict[Path, str]:
     ]
     return {
         CHANGES: moved.round(6).to_csv(index=False),
-        FILE: found.drop(columns=NO_VERDICTS).round(6).to_csv(index=False),
+        FILE: found.round(6).to_csv(index=False),
         FILE.with_suffix(".md"): HEAD + table(list(moved), cells) + SHARES + printed(found, rules),
     }
 

@@ -15,6 +15,7 @@ if __name__ == "__main__":
 
 import pandas as pd
 import yaml
+from neighbours import committed_runs
 
 from focal_curvature.analysis import pooled, summary
 
@@ -23,13 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     """Judge, and write the tables."""
-    files = [Path(file) for file in sys.argv[1:]]
-    judged = sorted(ROOT.glob("paper_figures/*/claims.json"))
-    files = files or [file.with_name("runs.csv") for file in judged]
-    if not files:
-        sys.exit("no runs.csv is committed: name the files")
     rules = yaml.safe_load((ROOT / "workflow/claims.yaml").read_text(encoding="utf-8"))
-    experiments = {file.resolve().parent.name: pd.read_csv(file) for file in files}
+    files = [Path(file).resolve() for file in sys.argv[1:]]
+    experiments = {file.parent.name: pd.read_csv(file) for file in files} or committed_runs()
+    if not experiments:
+        sys.exit("no runs.csv is committed: name the files")
     table = pooled.judge(experiments, rules)
     shown = {f"Pooled over {', '.join(experiments)}": pooled.printed(table)}
     outputs = [ROOT / f"docs/pooled.{kind}" for kind in ("csv", "md")]

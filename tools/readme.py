@@ -42,9 +42,9 @@ of the committed runs ([every number](docs/pooled.md), [each experiment](docs/re
 
 """
 KEY = """
-A symbol per test: ✓ supported, ✗ contradicted (or excluded), ? inconclusive; ! fragile: new seeds
-give it again in fewer than 80%, or one data set changes it. Where each data set counts once, {told}
-of C1's {tests} tests are significant. γ = 3 lowers ECE in {lower} of the {networks} networks of C4:
+Per test: ✓ supported, ✗ contradicted (or excluded), ≈ negligible, ? inconclusive; ! fragile: new
+seeds repeat it in under 80%, or one data set changes it. Where each data set counts once, {told} of
+C1's {tests} tests are significant. γ = 3 lowers ECE in {lower} of the {networks} networks of C4:
 [beyond the rules](docs/exploratory.md).
 
 """
@@ -174,7 +174,7 @@ def render_answer(pooled: pd.DataFrame, changes: pd.DataFrame) -> str:
     pooled : DataFrame
         ``docs/pooled.csv``. Sentences are made from its verdicts alone.
     changes : DataFrame
-        Of ECE by network, as `exploratory.changes` has them.
+        Of ECE, as `focal_curvature.analysis.exploratory.changes` returns.
     """
     pooled = pooled.fillna({"hessian_of": ""})
     lines = [ANSWER]

@@ -169,23 +169,26 @@ def _decide(
             for cell, by_question in zip(cells, evidences, strict=True)
             if key in by_question
         ]
-        row: dict[str, Any] = {
-            "effects": len(having),
-            "data_sets": len({cell.data_set for cell, _ in having}),
-            "seeds": sum(cell.tests[key].data.seeds for cell, _ in having),
-            "runs": sum(cell.tests[key].data.runs for cell, _ in having),
-            "p": np.nan,
-        }
+        row: dict[str, Any] = {"p": np.nan}
         rows[key] = row
         # In the order of a network that has all of them.
         longest = sorted((parts for _, parts in having), key=len, reverse=True)
         of = {
-            name: [(cell.data_set, parts[name]) for cell, parts in having if name in parts]
+            name: [(cell, parts[name]) for cell, parts in having if name in parts]
             for name in dict.fromkeys(name for parts in longest for name in parts)
         }
         enough = {name: members for name, members in of.items() if len(members) >= FEWEST}
+        # Of the part that is shown.
+        cells_of = [cell for cell, _ in next(iter(enough.values()), having)]
+        row |= {
+            "effects": len(cells_of),
+            "data_sets": len({cell.data_set for cell in cells_of}),
+            "seeds": sum(cell.tests[key].data.seeds for cell in cells_of),
+            "runs": sum(cell.tests[key].data.runs for cell in cells_of),
+        }
         row["lacking"] = [
-            f"{name}: {len(members)} of these networks{', too few to pool' * (name not in enough)}"
+            f"{name}: {len(members)} of {len(having)} networks"
+            f"{', too few to pool' * (name not in enough)}"
             for name, members in of.items()
             if len(members) < len(having) or name not in enough
         ]
@@ -225,11 +228,11 @@ def _decide(
     return rows
 
 
-def _of_data_sets(members: Sequence[tuple[str, Part]]) -> float:
+def _of_data_sets(members: Sequence[tuple[_Cell, Part]]) -> float:
     """Return the p of a part where each data set counts once, by the mean of its networks."""
     estimates: dict[str, list[float]] = {}
-    for data_set, part in members:
-        estimates.setdefault(data_set, []).append(part.estimate)
+    for cell, part in members:
+        estimates.setdefault(cell.data_set, []).append(part.estimate)
     return mean_over_seeds(np.array([np.mean(values) for values in estimates.values()])).p
 
 

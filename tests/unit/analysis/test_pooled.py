@@ -109,7 +109,7 @@ def test_a_condition_that_too_few_networks_have_supports_nothing(synthetic):
         *("inconclusive", 4),
         "gamma lowers the measure",
     )
-    assert "share above one half: 2 of these networks, too few to pool" in row["reason"]
+    assert "share above one half: 2 of 4 networks, too few to pool" in row["reason"]
     assert np.isnan(row["p_holm"])
     three = {
         name: named(synthetic.experiment(truths[0], 10, i), name) for i, name in enumerate("ac")

@@ -6,6 +6,7 @@ one over the length of its list. Hence predictions, recalibrated or with focal l
 undone, can be held against the truth and not against labels alone. From the repository's root:
 
     apt-get install wamerican wngerman wfrench witalian wspanish wportuguese wdutch wdanish wswedish
+    export PYTHONPATH=src
     python examples/word_languages.py make /usr/share/dict data/words.npz
     snakemake paper_figures/words/runs.csv --cores 2 --configfile examples/word_languages.yaml
     python examples/word_languages.py compare data/words.npz results/words

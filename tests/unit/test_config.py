@@ -24,7 +24,10 @@ def test_shipped_configurations_are_valid(file, tmp_path, monkeypatch):
     if source := config["data"].get("source"):  # is not shipped
         monkeypatch.chdir(tmp_path)
         Path(source).parent.mkdir()
-        Path(source).touch()
+        if source.endswith(".npz"):  # whose headers are read
+            np.savez(source, inputs=np.zeros((30_000, 4), np.uint8))
+        else:
+            Path(source).touch()
     load(config)
 
 

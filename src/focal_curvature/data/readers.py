@@ -6,6 +6,7 @@ import gzip
 import pickle
 import tarfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,17 +131,20 @@ def _svhn(*files: Path) -> tuple[Pool, Pool, list[str]]:
     return train, test, []
 
 
-def _letters(file: Path) -> tuple[Pool, Pool, list[str]]:
-    """Read Frey and Slate 1991's 16 counts, 0 to 15, of 20,000 printed capitals, in their order."""
+def _mlbench(name: str, label: str, train: int, file: Path) -> tuple[Pool, Pool, list[str]]:
+    """Read a data frame of R's mlbench: whole numbers from 0 to 255 and a column of labels.
+
+    The first rows are those that the data's authors, and others after them, train on.
+    """
     import rdata
 
     # the file does not say so, and is ASCII
-    table = rdata.read_rda(file, default_encoding="ascii")["LetterRecognition"]
-    values = table.drop(columns="lettr").to_numpy().astype(np.uint8)[:, :, None, None]
-    labels = table["lettr"].cat.codes.to_numpy().astype(np.int64)
-    # as they and others after them: the first 16,000 train
-    train, test = ((values[part], labels[part]) for part in (slice(16_000), slice(16_000, None)))
-    return train, test, list(table["lettr"].cat.categories)
+    table = rdata.read_rda(file, default_encoding="ascii")[name]
+    numbers = table.drop(columns=label).astype(float)  # some are factors, whose levels are numbers
+    values = numbers.to_numpy().astype(np.uint8)[:, :, None, None]
+    labels = table[label].cat.codes.to_numpy().astype(np.int64)
+    pools = ((values[part], labels[part]) for part in (slice(train), slice(train, None)))
+    return *pools, list(table[label].cat.categories)
 
 
 # Format of the archives -> what reads them; no classes where the archives do not name them.
@@ -149,5 +153,9 @@ READERS: dict[str, Callable[..., tuple[Pool, Pool, list[str]]]] = {
     "cifar10": _cifar10,
     "cifar100": _cifar100,
     "svhn": _svhn,
-    "letters": _letters,
+    # Frey and Slate 1991
+    "letters": partial(_mlbench, "LetterRecognition", "lettr", 16_000),
+    # Statlog (Michie, Spiegelhalter and Taylor 1994)
+    "satellite": partial(_mlbench, "Satellite", "classes", 4_435),
+    "dna": partial(_mlbench, "DNA", "Class", 2_000),
 }

@@ -14,9 +14,10 @@ class Data:
     name: str = option(
         about="a known data set, or a name of your own where there is a source",
         choose="`digits`, `mnist`, `fashion_mnist`, `kmnist`, `cifar10`, `cifar100`, `svhn`, "
-        "`letters` (16 numbers for each of 20,000 printed capitals; `LetterRecognition.rda` comes "
-        "with Debian's package `r-cran-mlbench`: `directories: "
-        "[/usr/lib/R/site-library/mlbench/data]`), or a name of your own with a `source`",
+        "`letters` (16 numbers for each of 20,000 printed capitals), `satellite` (36 for each of "
+        "6,435 places), `dna` (180 for each of 3,186 sequences), or a name of your own with a "
+        "`source`. The three of numbers come with Debian's package `r-cran-mlbench`: `directories: "
+        "[/usr/lib/R/site-library/mlbench/data]`",
         pattern=NAME,
         maxLength=100,
     )

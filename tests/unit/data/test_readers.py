@@ -245,21 +245,50 @@ def test_fashion_mnist_has_its_published_moments(tmp_path):
     assert np.bincount(found.labels[60_000:]).tolist() == [1_000] * 10
 
 
-def test_letters_keep_their_order_and_the_usual_test_part(tmp_path):
+@pytest.mark.parametrize(
+    ("dataset", "name", "label", "factors", "train", "largest"),
+    [
+        ("letters", "LetterRecognition", "lettr", False, 16_000, 15),
+        ("satellite", "Satellite", "classes", False, 4_435, 255),
+        ("dna", "DNA", "Class", True, 2_000, 1),
+    ],
+)
+def test_frames_of_r_keep_their_order_and_the_usual_test_part(
+    dataset, name, label, factors, train, largest, tmp_path
+):
     import pandas as pd
     import rdata
 
-    count = 16_010
-    values = RANDOM.integers(0, 16, (count, 16))
-    letters = np.array(list("ABC"))[np.arange(count) % 3]
-    frame = pd.DataFrame({"lettr": pd.Categorical(letters)})
-    frame = frame.assign(**{f"x{i}": values[:, i].astype(float) for i in range(16)})
-    path = tmp_path / "LetterRecognition.rda"
-    rdata.write_rda(path, {"LetterRecognition": frame})
+    count = train + 10
+    values = RANDOM.integers(0, largest + 1, (count, 16))
+    kind = pd.Categorical if factors else np.asarray
+    columns = {f"x{i}": kind(values[:, i].astype(str if factors else float)) for i in range(16)}
+    classes = np.array(list("ABC"))[np.arange(count) % 3]
+    path = tmp_path / f"{name}.rda"
+    rdata.write_rda(path, {name: pd.DataFrame({**columns, label: pd.Categorical(classes)})})
     out = tmp_path / "out"
-    decode("letters", [path], out, registry(tmp_path, "letters", [path]))
+    decode(dataset, [path], out, registry(tmp_path, dataset, [path]))
     found = arrays.read(out)
     np.testing.assert_array_equal(found.images[:, :, 0, 0], values)
     np.testing.assert_array_equal(found.labels, np.arange(count) % 3)
-    assert (found.classes, found.scale) == (["A", "B", "C"], 15)
-    assert found.pools == {"train": [0, 16_000], "test": [16_000, count]}
+    assert (found.classes, found.scale) == (["A", "B", "C"], largest)
+    assert found.pools == {"train": [0, train], "test": [train, count]}
+
+
+MLBENCH = Path("/usr/lib/R/site-library/mlbench/data")
+
+
+@pytest.mark.skipif(not MLBENCH.exists(), reason="Debian's r-cran-mlbench is not installed")
+@pytest.mark.parametrize(
+    ("dataset", "train", "test"),
+    [
+        # Statlog's sizes of the classes
+        ("satellite", [1072, 479, 961, 415, 470, 1038], [461, 224, 397, 211, 237, 470]),
+        ("dna", [464, 485, 1051], [303, 280, 603]),
+    ],
+)
+def test_statlogs_parts_have_its_classes(dataset, train, test, tmp_path):
+    decode(dataset, [MLBENCH / a.name for a in sources.archives(dataset)], tmp_path)
+    found = arrays.read(tmp_path)
+    parts = [found.labels[slice(*found.pools[part])] for part in ("train", "test")]
+    assert [np.bincount(part).tolist() for part in parts] == [train, test]

@@ -64,6 +64,8 @@ class Truth:
         Spread over seeds of a slope of log curvature on gamma / 5.
     accuracy, refinement : float
         What the penalty does to accuracy, and to the logarithm of refinement.
+    mapped : float
+        Share of gamma's effect on the outcome that is undone with focal loss's map.
     """
 
     gamma_curvature: tuple[float, ...] = (0.0,) * 4
@@ -75,6 +77,7 @@ class Truth:
     tilt: float = 0.0
     accuracy: float = 0.0
     refinement: float = 0.0
+    mapped: float = 0.0
 
 
 SPREAD = 0.15  # of log curvature over seeds at an arm; .03 to .4 in the committed experiments
@@ -120,6 +123,8 @@ def experiment(truth: Truth, seeds: int, seed: int) -> pd.DataFrame:
             rest = truth.within * own + (1 - truth.within**2) ** 0.5 * spread()
             values = outcome + truth.slope * (latent - curvature[0]) + NOISE * rest
             row[column] = SCALE[column] * values.ravel()
+            undone = values - truth.mapped * (outcome - outcome[0])
+            row[f"{column}_psi"] = SCALE[column] * undone.ravel()
         row["accuracy"] = (0.9 + truth.accuracy * penalty + 0.004 * spread()).ravel()
         refinement = truth.refinement * penalty + 0.01 * spread()
         row["nll_refinement"] = 0.3 * np.exp(refinement).ravel()
@@ -228,6 +233,10 @@ def scenarios() -> Iterator[Scenario]:
         raised = _because(1.0, fall=-0.5)
         yield Scenario(name, "all of the effect, by curvature that rises", raised, "none")
         yield Scenario(name, "all of the effect", _because(1.0), "effect", value and 1.0)
+    for text, part in (("half", 0.5), ("none", 0.0), ("all", 1.0)):
+        truth = replace(_because(0.0), mapped=part)
+        kind = "effect" if part == 1 else "none"
+        yield Scenario("c5_map", f"{text} of the effect", truth, kind, part)
 
 
 def rules_of(claim: str, resamples: int) -> dict[str, Any]:

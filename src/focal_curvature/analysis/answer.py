@@ -13,6 +13,7 @@ FAMILIES = {
     ("C2", ""): "curvature and calibration error go together, with a best level",
     ("C3", ""): "penalising the trace improves calibration",
     ("C4", ""): "focal loss calibrates *because* it flattens",
+    ("C5", ""): "instead (ours): it does so by its own map of posteriors, the weights as they are",
 }
 # Whose Hessian a verdict is about, in few words.
 HESSIANS = {"objective": "own loss", "cross_entropy": "cross-entropy", "": "–"}
@@ -33,6 +34,7 @@ CLAIMS = {
     "c4_function_kept": "calibration follows curvature where the function is kept",
     "c4_temperature": "calibration follows curvature where logits are divided by a temperature",
     "c4_because": "γ = 3 calibrates because it flattens: equal curvature, mediation, function kept",
+    "c5_map": "over half of what γ = 3 does is undone with its own map, the weights kept",
 }
 
 

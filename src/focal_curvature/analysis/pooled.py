@@ -5,8 +5,9 @@ Paule and Mandel, standard error by Hartung, Knapp, Sidik and Jonkman, never bel
 their factor (Röver et al. 2015, doi 10.1186/s12874-015-0091-1), Student's t of one less than their
 number. What is pooled is each test's parts, which are free of a data set's scale; where a claim
 asks for several, it holds as far as the weakest does. Each part is pooled over the networks that
-have it with a spread, of three at least; without one of them nothing is supported. Runs that
-experiments share count once.
+have it with a spread, of three at least; without one of them nothing is supported. Where
+nothing is decided of the mean, and networks' own tests speak for and against, the verdict is mixed.
+Runs that experiments share count once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from focal_curvature.analysis.claims import FRAGILE, Test, drawn_twice, kinds, p
 from focal_curvature.analysis.evidence import (
     CONTRADICTED,
     INCONCLUSIVE,
+    MIXED,
     NEGLIGIBLE,
     NOT_TESTED,
     SUPPORTED,
@@ -40,7 +42,8 @@ FEWEST = 3  # effects: with two, an interval is thirteen standard errors wide
 KEYS = ["claim", "measure", "hessian_of", "outcome", "gamma"]
 COLUMNS = [
     *("family", *KEYS, "says", "part", "estimate", "low", "high", "tau", "p", "p_holm"),
-    *("p_data_sets", "effects", "data_sets", "seeds", "runs", "verdict"),
+    *("p_data_sets", "effects", "networks_for", "networks_against", "data_sets", "seeds", "runs"),
+    "verdict",
     *("replication", "leave_one_out", "fragile", "reason"),
 ]
 
@@ -210,6 +213,9 @@ def _decide(
         row |= {"part": name, "weakest": weakest if len(of) > 1 else ""}
         row |= {key: getattr(first, key) for key in ("estimate", "low", "high", "tau")}
         row |= {"p": parts[weakest].p, "p_data_sets": _of_data_sets(enough[told])}
+        sides = {part: _sides(own, key, rules["alpha"]) for part, own in enough.items()}
+        row |= dict(zip(("networks_for", "networks_against"), sides[name], strict=True))
+        row["split"] = next((part for part, counts in sides.items() if all(counts)), "")
         row["least"] = _least(cells, key)
     for claim in {key[0] for key in rows}:
         keys = [key for key in rows if key[0] == claim]
@@ -236,6 +242,17 @@ def _of_data_sets(members: Sequence[tuple[_Cell, Part]]) -> float:
     return mean_over_seeds(np.array([np.mean(values) for values in estimates.values()])).p
 
 
+def _sides(members: Sequence[tuple[_Cell, Part]], key: tuple, alpha: float) -> tuple[int, int]:
+    """Count the networks whose own part is above zero, and below: by t, after Holm over them."""
+    p = [
+        2 * special.stdtr(cell.tests[key].data.seeds - 1, -abs(part.estimate) / part.error)
+        for cell, part in members
+    ]
+    told = holm(p) < alpha
+    above = np.array([part.estimate > 0 for _, part in members])
+    return int((told & above).sum()), int((told & ~above).sum())
+
+
 def _least(cells: Sequence[_Cell], key: tuple) -> float:
     """Return a test's smallest effect where its part is on the scale that it is stated on."""
     question = next(cell.tests[key].question for cell in cells if key in cell.tests)
@@ -252,6 +269,8 @@ def _verdict(row: Mapping[str, Any], alpha: float) -> tuple[str, str]:
         return CONTRADICTED, f"the interval excludes it: {', '.join(row['failing'])}{lacking}"
     if row["high"] < least:
         return CONTRADICTED, "the interval excludes the smallest effect of interest"
+    if row["split"]:
+        return MIXED, f"networks disagree significantly: {row['split']}{lacking}"
     words = f"; least certain: {row['weakest']}" if row["weakest"] else ""
     return INCONCLUSIVE, f"not significant, and the interval is wide{words}{lacking}"
 
@@ -272,8 +291,10 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
         Columns `COLUMNS`, a row per question. ``estimate`` is the first part that the claim asks
         for, positive as claimed: a logarithm of a ratio, a correlation, a share above one half, or
         a gain relative to cross-entropy's own value (the smallest effect of interest, where that is
-        larger); ``tau`` its spread over networks. ``p_data_sets`` is the p of the part that decides
-        where each data set counts once: networks on the same one are not independent.
+        larger); ``tau`` its spread over networks, and ``networks_for`` and ``networks_against`` are
+        those whose own tests of it are significant, after Holm over networks. ``p_data_sets`` is
+        the p of the part that decides where each data set counts once: networks on the same one
+        are not independent.
         ``leave_one_out`` is the number of data sets without which the verdict is another one.
     """
     seed = derive_seed("pooled")
@@ -345,6 +366,12 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
                 lambda r: "" if np.isnan(r) else f"{100 * r:.0f}%"
             ),
             "Networks": table["effects"],
+            "For, against": [
+                ""
+                if np.isnan(row.networks_for)
+                else f"{row.networks_for:g}, {row.networks_against:g}"
+                for row in table.itertuples()
+            ],
             "Data sets": table["data_sets"],
             "Runs": table["runs"],
             "Reason": table["reason"],

@@ -23,6 +23,7 @@ FIGURES = {
     "C2": ("ece", "factorial", "refinement", "strength"),
     "C3": ("strength", "arms", "refinement"),
     "C4": ("factorial", "mediation", "interventions", "adaptive_sharpness", "trajectory"),
+    "C5": ("mediation", "interventions"),
 }
 
 # Claims on the strength of a penalty; the others are on gamma.

@@ -1,4 +1,4 @@
-"""How much of gamma's effect on calibration goes by flattening: the shares behind C4."""
+"""How much of gamma's effect on calibration goes by flattening, or by its own map: C4 and C5."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ CLAIMS = {
     "c4_direct": "a penalty of the same curvature",
     "c4_mediation": "curvature, at equal γ",
     "c4_rivals": "a rival, at equal γ",
+    "c5_map": "focal loss's own map, weights kept",
 }
 OUTCOMES = {
     "calibration_error_debiased": "squared calibration error",
@@ -34,6 +35,7 @@ MEASURES = {
     "adaptive_sharpness": "adaptive sharpness",
     "temperature": "temperature",
     "logit_norm": "norm of the logits",
+    "": "map of posteriors",
 }
 NOTHING = ("no claim on a share of γ's effect was tested",)
 RANGE = (-0.75, 1.75)  # of the share, around none and all; what is outside is drawn at the edge
@@ -44,9 +46,9 @@ VALUES = ["estimate", "low", "high", "verdict"]
 def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a row per share that was estimated for a model: COLUMNS, estimate, low, high, verdict.
 
-    Shares of gamma's effect on an outcome, as `focal_curvature.claim_tests.matched_curvature` and
-    `focal_curvature.claim_tests.mediation` define them, with 95% intervals by Fieller, infinite
-    where the effect itself may be none.
+    Shares of gamma's effect on an outcome, as `focal_curvature.claim_tests.matched_curvature`,
+    `mediation` and `posterior_map` there define them, with 95% intervals by Fieller, infinite where
+    the effect itself may be none.
     """
     claims = tables["claims"]
     shown = claims["claim"].isin(list(CLAIMS)) & claims["outcome"].isin(list(OUTCOMES))
@@ -55,7 +57,7 @@ def prepare(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a row of panels per model, a column per outcome, a line per measure and Hessian."""
-    data = data.fillna({"hessian_of": ""})
+    data = data.fillna({"measure": "", "hessian_of": ""})
     models = list(data["model"].unique())
     outcomes = [outcome for outcome in OUTCOMES if outcome in set(data["outcome"])]
     lines = [(m, h) for m in MEASURES for h in (*LOSS_LABELS, "")]

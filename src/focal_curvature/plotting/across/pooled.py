@@ -22,6 +22,7 @@ EFFECTS = {
     "c3_hessian_trace": "gain by the penalty, relative to cross-entropy's value",
     "c4_direct": "share of γ's effect, less one half",
     "c4_mediation": "share of γ's effect, less one half",
+    "c5_map": "share of γ's effect, less one half",
 }
 NO_SHARE = "logarithm of the factor by which γ lowers it: no share"
 

@@ -25,7 +25,7 @@ import yaml
 
 from focal_curvature.analysis import claims
 from focal_curvature.analysis.evidence import CONTRADICTED, NEGLIGIBLE, SUPPORTED, Evidence
-from focal_curvature.analysis.pooled import pool
+from focal_curvature.analysis.pooled import pool, sides_of
 from focal_curvature.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -365,10 +365,12 @@ def pooling(networks: int, tau: float, seeds: int, draws: int) -> dict[str, floa
     Returns
     -------
     dict
-        ``size``: share of p below .05; ``covered``: share of intervals that hold zero.
+        ``size``: share of p below .05; ``covered``: share of intervals that hold zero; ``split``:
+        of draws in which networks' own tests speak for and against, so that the verdict is mixed
+        where the mean decides nothing.
     """
     generator = np.random.default_rng([networks, seeds, int(100 * tau)])
-    small, covered = [], []
+    small, covered, split = [], [], []
     for _ in range(draws):
         true = generator.uniform(0.5, 2, networks)
         values = generator.standard_normal((seeds, networks)) * true * seeds**0.5
@@ -377,23 +379,26 @@ def pooling(networks: int, tau: float, seeds: int, draws: int) -> dict[str, floa
         found = pool(values.mean(axis=0), errors)
         small.append(found.p < 0.05)
         covered.append(found.low <= 0 <= found.high)
+        split.append(all(sides_of(values.mean(axis=0), errors, [seeds] * networks, RULES["alpha"])))
     setting = {"networks": networks, "tau": tau, "seeds": seeds, "draws": draws}
-    return setting | {"size": float(np.mean(small)), "covered": float(np.mean(covered))}
+    rates = {"size": small, "covered": covered, "split": split}
+    return setting | {name: float(np.mean(hits)) for name, hits in rates.items()}
 
 
 def pooling_table(found: list[Mapping[str, Any]]) -> str:
     """Lay the rates of the meta-analysis out in Markdown."""
-    lines = ["| networks | tau | seeds | draws | p < .05 | covered |", "|---" * 6 + "|"]
+    lines = ["| networks | tau | seeds | draws | p < .05 | covered | split |", "|---" * 7 + "|"]
     for row in found:
-        shares = [f"{100 * row[key]:.1f}" for key in ("size", "covered")]
+        shares = [f"{100 * row[key]:.1f}" for key in ("size", "covered", "split")]
         cells = [str(row["networks"]), f"{row['tau']:g}", str(row["seeds"]), str(row["draws"])]
         lines.append("| " + " | ".join([*cells, *shares]) + " |")
     return "\n".join(lines) + "\n"
 
 
-POOLED = ((3, 0.0, 5), (3, 2.0, 5), (8, 0.0, 5), (8, 2.0, 5), (8, 2.0, 20))
+POOLED = ((3, 0.0, 5), (3, 2.0, 5), (8, 0.0, 5), (8, 2.0, 5), (8, 2.0, 20), (8, 10.0, 20))
 POOLS = """The meta-analysis where the mean effect is zero, in percent; tau is the spread of effects
-among networks, in units of their mean standard error.
+among networks, in units of their mean standard error; split, that networks' own tests speak for and
+against after Holm.
 """
 REPLICATED = ((0.0, 10), (0.1, 10), (0.15, 10), (0.25, 10), (0.4, 5))
 

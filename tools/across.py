@@ -25,7 +25,7 @@ def tables(root: Path) -> dict[str, object]:
     runs = {file.parent.name: pd.read_csv(file.with_name("runs.csv")) for file in files}
     rules = yaml.safe_load((root / "workflow/claims.yaml").read_text(encoding="utf-8"))
     pooled = pd.read_csv(root / "docs/pooled.csv")
-    return {"runs": runs, "alike": rules["alike"], "pooled": pooled}
+    return {"runs": runs, "rules": rules, "pooled": pooled}
 
 
 def make(root: Path = ROOT) -> None:

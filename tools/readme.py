@@ -1,7 +1,7 @@
 """Write what is committed into README.md and docs/, each piece between two marks.
 
-README.md has the pooled verdicts, docs/results.md those of each experiment, and numbers; other
-pages what the benchmarks measured.
+README.md has the answer, docs/results.md the verdicts, pooled and of each experiment, and numbers;
+other pages what the benchmarks measured.
 """
 
 from __future__ import annotations
@@ -37,16 +37,26 @@ SYMBOLS = {
 ANSWER = """
 ## The answer so far
 
-Verdicts of each claim's tests, pooled over data sets and networks by a random-effects meta-analysis
-of the committed runs ([every number](docs/pooled.md), [each experiment](docs/results.md)):
+{headline}Verdicts of each claim's tests, pooled over data sets and networks by a random-effects
+meta-analysis of the committed runs ([each](docs/results.md#pooled), [in numbers](docs/pooled.md)):
 
 """
-KEY = """
-Per test: ✓ supported, ✗ contradicted (or excluded), ≈ negligible, ? inconclusive; ! fragile: new
-seeds repeat it in under 80%, or one data set changes it. Where each data set counts once, {told} of
-C1's {tests} tests are significant. γ = 3 lowers ECE in {lower} of the {networks} networks of C4:
-[beyond the rules](docs/exploratory.md).
+BESIDE = """
+*Mixed*: networks' own tests speak for and against. Where each data set counts once, {told} of C1's
+{tests} tests are significant. γ = 3 lowers ECE in {lower} of {networks} networks
+([beyond the rules](docs/exploratory.md)). C5 was found in the runs of eight networks, and is a test
+on those that came after ([amendments](docs/rules.md#amendments)).
 
+"""
+POOLED = """
+## Pooled
+
+Over data sets and networks, by a random-effects meta-analysis; [every number](pooled.md). A symbol
+per test: ✓ supported, ✗ contradicted (or excluded), ≈ negligible, ± networks disagree, ?
+inconclusive; ! fragile: new seeds repeat it in under 80%, or one data set changes it.
+
+| claim | its own loss | cross-entropy | of neither |
+|---|:---:|:---:|:---:|
 """
 
 HEAD = """
@@ -167,7 +177,7 @@ def _scaled(means: pd.DataFrame, objective: str) -> str:
 
 
 def render_answer(pooled: pd.DataFrame, changes: pd.DataFrame) -> str:
-    """Return the answer: a line per family of claims, and the pooled verdicts as symbols.
+    """Return the answer: two shares, a line per family of claims, and what is beside.
 
     Parameters
     ----------
@@ -176,22 +186,27 @@ def render_answer(pooled: pd.DataFrame, changes: pd.DataFrame) -> str:
     changes : DataFrame
         Of ECE, as `focal_curvature.analysis.exploratory.changes` returns.
     """
-    pooled = pooled.fillna({"hessian_of": ""})
-    lines = [ANSWER]
+    no, shares = answer.headline(pooled)
+    lines = [ANSWER.format(headline=f"{no and f'**{no}** '}{shares}\n\n" if shares else "")]
     lines += [
         f"- **{family}**, {title}: {said}.\n" for family, title, said in answer.bullets(pooled)
     ]
-    lines.append("\n| claim | its own loss | cross-entropy |\n|---|:---:|:---:|\n")
-    shown = pooled[pooled["verdict"] != "not tested"]
-    for (family, claim), rows in shown.groupby(["family", "claim"], sort=False):
-        cells = rows.groupby("hessian_of").apply(_symbols, include_groups=False)
-        both = (cells.get(hessian, cells.get("", "")) for hessian in LOSS_LABELS)
-        lines.append(f"| {family}: {answer.CLAIMS[claim]} | {' | '.join(both)} |\n")
     of_c1 = pooled.loc[pooled["family"] == "C1", "p_data_sets"].dropna()
     counts = {"told": (of_c1 < 0.05).sum(), "tests": len(of_c1)}
     moved = changes["gamma 3"].dropna()
     counts |= {"lower": (moved < 0).sum(), "networks": len(moved)}
-    return "".join(lines) + KEY.format(**counts)
+    return "".join(lines) + BESIDE.format(**counts)
+
+
+def render_pooled(pooled: pd.DataFrame) -> str:
+    """Return the pooled verdicts, ``docs/pooled.csv``, as symbols."""
+    shown = pooled[pooled["verdict"] != "not tested"].fillna({"hessian_of": ""})
+    lines = [POOLED]
+    for (family, claim), rows in shown.groupby(["family", "claim"], sort=False):
+        cells = rows.groupby("hessian_of").apply(_symbols, include_groups=False)
+        each = (cells.get(hessian, "") for hessian in (*LOSS_LABELS, ""))
+        lines.append(f"| {family}: {answer.CLAIMS[claim]} | {' | '.join(each)} |\n")
+    return "".join([*lines, "\n"])
 
 
 def _symbols(rows: pd.DataFrame) -> str:
@@ -226,11 +241,10 @@ def sections() -> dict[tuple[Path, str], str]:
     """Return each section by its file and its name there, from what is committed."""
     experiments, summaries = committed()
     numbers = render_numbers(summaries, pd.read_csv(ROOT / "docs/published.csv"))
+    pooled = pd.read_csv(ROOT / "docs/pooled.csv")
     return {
-        (ROOT / "README.md", ""): render_answer(
-            pd.read_csv(ROOT / "docs/pooled.csv"), pd.read_csv(exploratory.CHANGES)
-        ),
-        (ROOT / "docs/results.md", ""): render(experiments) + numbers,
+        (ROOT / "README.md", ""): render_answer(pooled, pd.read_csv(exploratory.CHANGES)),
+        (ROOT / "docs/results.md", ""): render_pooled(pooled) + render(experiments) + numbers,
         (ROOT / "docs/results.md", "best penalty"): best_penalty.render(
             pd.read_csv(best_penalty.FILE, keep_default_na=False, dtype=str)
         ),

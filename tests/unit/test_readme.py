@@ -47,15 +47,41 @@ def test_the_answer_is_no_stronger_than_the_verdicts():
         ("C4", "objective", "c4_direct", "not tested", False),
     ]
     columns = ["family", "hessian_of", "claim", "verdict", "fragile"]
-    pooled = pd.DataFrame(rows, columns=columns).assign(p_data_sets=[0.01, 0.3, 0.04, 0.01])
+    pooled = pd.DataFrame(rows, columns=columns).assign(
+        p_data_sets=[0.01, 0.3, 0.04, 0.01], measure="trace", outcome=None, part=None
+    )
     answer = readme.render_answer(pooled, pd.DataFrame({"gamma 3": [-1.0, 2.0, None]}))
-    assert f"| C1: {readme.answer.CLAIMS['c1_trend']} | ✓! ? | ✗ |" in answer
+    assert "No." not in answer
+    table = readme.render_pooled(pooled)
+    assert f"| C1: {readme.answer.CLAIMS['c1_trend']} | ✓! ? | ✗ |  |" in table
     assert "that is trained: supported 1, inconclusive 1 of 2." in answer
     assert "at the same weights: contradicted 1 of 1." in answer
     assert "flattens: not tested" in answer.replace("*", "")
     words = " ".join(answer.split())
     assert "2 of C1's 3 tests are significant" in words
-    assert "γ = 3 lowers ECE in 1 of the 2 networks" in words
+    assert "γ = 3 lowers ECE in 1 of 2 networks" in words
+
+
+@pytest.mark.parametrize(
+    ("mapped", "flattened", "no"),
+    [("supported", "mixed", "No."), ("supported", "supported", ""), ("mixed", "mixed", "")],
+)
+def test_no_is_said_where_the_map_does_it_and_flattening_does_not(mapped, flattened, no):
+    rows = [
+        ("C5", "c5_map", None, None, mapped, 0.6, 0.5, 0.7),
+        ("C4", "c4_direct", "trace", "objective", flattened, -0.25, -0.5, 0.0),
+        ("C4", "c4_direct", "trace", "cross_entropy", "inconclusive", 0.4, 0.3, 0.5),
+    ]
+    columns = ["family", "claim", "measure", "hessian_of", "verdict", "estimate", "low", "high"]
+    pooled = pd.DataFrame(rows, columns=columns).assign(
+        outcome="confidence_gap", part="share above one half", effects=4
+    )
+    said, shares = readme.answer.headline(pooled)
+    assert said == no
+    assert re.findall(r"(\d+)% \[(\d+), (\d+); 4 networks\]", shares) == [
+        ("110", "100", "120"), ("25", "0", "50"),
+    ]  # fmt: skip
+    assert readme.answer.headline(pooled[1:]) == ("", "")
 
 
 def test_what_is_beyond_the_rules_is_of_the_committed_runs():

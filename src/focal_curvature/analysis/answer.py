@@ -38,6 +38,48 @@ CLAIMS = {
 }
 
 
+# What the headline's two shares of gamma's effect on confidence are of: claim, measure, Hessian.
+RIVALS = (("c5_map", "", ""), ("c4_direct", "trace", "objective"))
+HEADLINE = (
+    "Focal loss is least where predictions are less certain than the posterior, by a map without "
+    "parameters. With that map undone, weights and their curvature kept, {} of what γ = 3 does to "
+    "confidence is gone; a penalty that flattens as much does {} of it."
+)
+
+
+def headline(pooled: pd.DataFrame) -> tuple[str, str]:
+    """Return an answer in a word, and the shares that gamma's map and flattening have, in words.
+
+    Parameters
+    ----------
+    pooled : DataFrame
+        ``docs/pooled.csv``.
+
+    Returns
+    -------
+    str
+        *No* where the map's share is supported, and no verdict that focal loss calibrates because
+        it flattens is; else empty.
+    str
+        Empty where one of the two was not pooled.
+    """
+    keys = ["claim", "measure", "hessian_of"]
+    shares = pooled[
+        (pooled["outcome"] == "confidence_gap") & pooled["part"].fillna("").str.startswith("share")
+    ].fillna(dict.fromkeys(keys, ""))
+    said = []
+    for about in RIVALS:
+        rows = shares[(shares[keys] == list(about)).all(axis=1)]
+        if rows.empty:
+            return "", ""
+        row = rows.iloc[0]
+        share, low, high = (50 + 100 * row[key] for key in ("estimate", "low", "high"))
+        said.append(f"{share:.0f}% [{low:.0f}, {high:.0f}; {row['effects']} networks]")
+    supported = set(pooled.loc[pooled["verdict"] == "supported", "family"])
+    no = "No." if "C5" in supported and "C4" not in supported else ""
+    return no, HEADLINE.format(*said)
+
+
 def bullets(pooled: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     """Yield each family of claims, what it says, and the count of its verdicts in words.
 

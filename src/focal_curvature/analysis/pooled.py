@@ -81,6 +81,16 @@ def pool(effects: Sequence[float], errors: Sequence[float]) -> Pooled:
     return Pooled(mean, error, mean - half, mean + half, float(max(combined.tau2, 0)) ** 0.5, p)
 
 
+def sides_of(
+    effects: Sequence[float], errors: Sequence[float], seeds: Sequence[int], alpha: float
+) -> tuple[int, int]:
+    """Count the networks whose own effect is above zero, and below: by t, after Holm over them."""
+    effects = np.asarray(effects, float)
+    p = 2 * special.stdtr(np.asarray(seeds) - 1, -np.abs(effects) / errors)
+    told = holm(p) < alpha
+    return int((told & (effects > 0)).sum()), int((told & (effects < 0)).sum())
+
+
 def same_run(runs: pd.DataFrame) -> pd.Series:
     """Return a key that runs share which are one and the same.
 
@@ -213,7 +223,15 @@ def _decide(
         row |= {"part": name, "weakest": weakest if len(of) > 1 else ""}
         row |= {key: getattr(first, key) for key in ("estimate", "low", "high", "tau")}
         row |= {"p": parts[weakest].p, "p_data_sets": _of_data_sets(enough[told])}
-        sides = {part: _sides(own, key, rules["alpha"]) for part, own in enough.items()}
+        sides = {
+            part: sides_of(
+                [each.estimate for _, each in own],
+                [each.error for _, each in own],
+                [cell.tests[key].data.seeds for cell, _ in own],
+                rules["alpha"],
+            )
+            for part, own in enough.items()
+        }
         row |= dict(zip(("networks_for", "networks_against"), sides[name], strict=True))
         row["split"] = next((part for part, counts in sides.items() if all(counts)), "")
         row["least"] = _least(cells, key)
@@ -240,17 +258,6 @@ def _of_data_sets(members: Sequence[tuple[_Cell, Part]]) -> float:
     for cell, part in members:
         estimates.setdefault(cell.data_set, []).append(part.estimate)
     return mean_over_seeds(np.array([np.mean(values) for values in estimates.values()])).p
-
-
-def _sides(members: Sequence[tuple[_Cell, Part]], key: tuple, alpha: float) -> tuple[int, int]:
-    """Count the networks whose own part is above zero, and below: by t, after Holm over them."""
-    p = [
-        2 * special.stdtr(cell.tests[key].data.seeds - 1, -abs(part.estimate) / part.error)
-        for cell, part in members
-    ]
-    told = holm(p) < alpha
-    above = np.array([part.estimate > 0 for _, part in members])
-    return int((told & above).sum()), int((told & ~above).sum())
 
 
 def _least(cells: Sequence[_Cell], key: tuple) -> float:

@@ -179,9 +179,8 @@ def render(experiments: Sequence[Experiment], pooled: pd.DataFrame | None = None
         return template.render(
             experiments=experiments,
             judged={experiment.name: experiment for experiment in judged},
-            bullets=[]
-            if pooled is None
-            else list(answer.bullets(pooled.fillna({"hessian_of": ""}))),
+            headline=("", "") if pooled is None else answer.headline(pooled),
+            bullets=[] if pooled is None else list(answer.bullets(pooled)),
             sources=sources,
             groups=groups,
             matrix=evidence.matrix(groups, sources),

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from focal_curvature.plotting.common import (
-    LOOKS,
     LOSS_LABELS,
     colours,
     legend_above,
@@ -26,6 +25,7 @@ CLAIMS = {
     "c4_rivals": "a rival, at equal γ",
     "c5_map": "focal loss's own map, weights kept",
 }
+MARKERS = dict(zip(CLAIMS, "os^D", strict=True))
 OUTCOMES = {
     "calibration_error_debiased": "squared calibration error",
     "confidence_gap": "gap of confidence to accuracy",
@@ -70,26 +70,22 @@ def draw(data: pd.DataFrame) -> Figure:
     for row, model in zip(axes, models, strict=True):
         for ax, outcome in zip(row, outcomes, strict=True):
             panel = data[(data["model"] == model) & (data["outcome"] == outcome)]
-            for place in (0, 0.5, 1):
-                ax.axvline(place, color="0.6", lw=0.6, ls="--" if place == 0.5 else "-", zorder=0)
-            for look, claim in enumerate(CLAIMS):
-                for share in panel[panel["claim"] == claim].itertuples():
-                    y = lines.index((share.measure, share.hessian_of)) + 0.18 * (look - 1)
-                    _share(ax, y, share, palette[claim], LOOKS[look]["marker"])
+            axis_of_shares(ax)
+            for (measure, hessian), shares in panel.groupby(["measure", "hessian_of"]):
+                start = lines.index((measure, hessian)) - 0.09 * (len(shares) - 1)
+                for i, share in enumerate(shares.itertuples()):
+                    draw_share(
+                        ax, start + 0.18 * i, share, palette[share.claim], MARKERS[share.claim]
+                    )
         row[0].set_ylabel(label(model))
-    axes[0][0].set_xlim(RANGE)
     axes[0][0].set_ylim(len(lines) - 0.5, -0.5)
     axes[0][0].set_yticks(range(len(lines)), [_name(*line) for line in lines])
-    axes[0][0].set_xticks([0, 0.5, 1], ["none", "half", "all"])
     for ax, outcome in zip(axes[0], outcomes, strict=True):
         ax.set_title(OUTCOMES[outcome])
     gamma = "/".join(f"{g:g}" for g in sorted(data["gamma"].unique()))
     figure.supxlabel(f"share of the effect of γ = {gamma} on the outcome", fontsize=8)
     shown = [claim for claim in CLAIMS if claim in set(data["claim"])]
-    marks = [
-        Line2D([], [], color=palette[c], marker=LOOKS[list(CLAIMS).index(c)]["marker"], ms=4, lw=1)
-        for c in shown
-    ]
+    marks = [Line2D([], [], color=palette[c], marker=MARKERS[c], ms=4, lw=1) for c in shown]
     legend_above(figure, marks, [CLAIMS[claim] for claim in shown])
     return figure
 
@@ -98,7 +94,15 @@ def _name(measure: str, hessian: str) -> str:
     return MEASURES[measure] + (f", {LOSS_LABELS[hessian]}" if hessian else "")
 
 
-def _share(ax: Axes, y: float, share: tuple, colour: tuple, marker: str) -> None:
+def axis_of_shares(ax: Axes) -> None:
+    """Set the horizontal axis: from none of an effect to all of it, and beyond."""
+    for place in (0, 0.5, 1):
+        ax.axvline(place, color="0.6", lw=0.6, ls="--" if place == 0.5 else "-", zorder=0)
+    ax.set_xlim(RANGE)
+    ax.set_xticks([0, 0.5, 1], ["none", "half", "all"])
+
+
+def draw_share(ax: Axes, y: float, share: tuple, colour: tuple, marker: str) -> None:
     """Draw an estimate and its interval; beyond the range, an arrow head at the edge."""
     low, high = np.clip([share.low, share.high], *RANGE)
     ax.plot([low, high], [y, y], color=colour, lw=0.9, solid_capstyle="butt")

@@ -29,6 +29,7 @@ MARKERS = {
     "supported": {"marker": "o"},
     "contradicted": {"marker": "X"},
     "negligible": {"marker": "s"},
+    "mixed": {"marker": "D"},
     "inconclusive": {"marker": "o", "mfc": "white"},
 }
 ROW = 0.13  # inches
@@ -104,8 +105,8 @@ def _forest(ax: Axes, data: pd.DataFrame, palette: Mapping[str, tuple]) -> None:
             for j, row in enumerate(finite.itertuples()):
                 y = place + 0.28 * (j - (len(finite) - 1) / 2)
                 ax.plot([row.low, row.high], [y, y], color=palette[row.model], lw=0.9)
-                marker = MARKERS.get(row.verdict, {"marker": "."})
-                ax.plot(row.estimate, y, color=palette[row.model], ms=3, mew=0.7, **marker)
+                style = {"color": palette[row.model], "ms": 3, "mew": 0.7}
+                ax.plot(row.estimate, y, **style, **MARKERS[row.verdict])
             (overall,) = group.loc[group["model"] == ALL, ["verdict", "fragile"]].to_numpy()
             text = f"{VERDICTS[overall[0]]} {overall[0]}{' !' if overall[1] else ''}"
             ax.text(1.01, place, text, transform=outside, va="center", size=6)

@@ -182,6 +182,31 @@ def test_because_is_contradicted_where_gamma_raises_what_carries_its_effect(rule
 
 
 @pytest.mark.parametrize(
+    ("total", "mapped", "verdict"),
+    [
+        (-0.008, 1.0, "supported"),
+        (-0.008, 0.0, "contradicted"),
+        (0.008, 1.0, "supported"),  # whichever way gamma moves the outcome
+        (0.0, 1.0, "inconclusive"),
+    ],
+)
+def test_what_gamma_does_by_its_map_is_told(rules_module, total, mapped, verdict):
+    truth = replace(rules_module._because(0.0, total), mapped=mapped)
+    runs = rules_module.experiment(truth, 8, 0)
+    # As in runs.csv: cross-entropy has no such scores.
+    for outcome in rules_module.SCALE:
+        runs.loc[runs["gamma"] == 0, f"{outcome}_psi"] = np.nan
+    found = claims.judge(runs, only("c5_map"), "toy")
+    shares = found[(found["model"] == "one") & (found["role"] == "decides")]
+    assert set(shares["verdict"]) == {verdict}
+    if total:
+        assert ((shares["low"] <= mapped) & (mapped <= shares["high"])).all()
+        assert shares["reason"].str.contains(r"the rest [+-]").all()
+    without = claims.judge(runs.filter(regex="^(?!.*_psi)"), only("c5_map"), "toy")
+    assert set(without.loc[without["role"] == "decides", "verdict"]) == {"not tested"}
+
+
+@pytest.mark.parametrize(
     ("rise", "said"), [(-1.0, (False, False)), (0.0, (False, True)), (1.0, (True, False))]
 )
 def test_what_is_because_of_a_fall_supposes_one(rise, said):

@@ -106,9 +106,10 @@ def test_a_condition_that_too_few_networks_have_supports_nothing(synthetic):
     rules = only("c4_direct", **ONE, outcomes=["calibration_error_debiased"])
     (row,) = pooled.judge(made, rules).to_dict("records")
     assert (row["verdict"], row["effects"], row["part"]) == (
-        *("inconclusive", 4),
+        *("mixed", 4),
         "gamma lowers the measure",
     )
+    assert (row["networks_for"], row["networks_against"]) == (2, 2)
     assert "share above one half: 2 of 4 networks, too few to pool" in row["reason"]
     assert np.isnan(row["p_holm"])
     three = {
@@ -150,10 +151,22 @@ def test_a_claim_that_holds_everywhere_is_supported_and_one_that_does_not_is_not
     assert (row["replication"], row["leave_one_out"], row["fragile"]) == (1, 0, False)
     up = named(synthetic.experiment(synthetic.Truth(synthetic._falling(-0.6)), 6, 3), "d")
     (row,) = pooled.judge(made | {"d": up}, rules).to_dict("records")
-    assert row["verdict"] == "inconclusive"
+    assert (row["verdict"], row["networks_for"], row["networks_against"]) == ("mixed", 6, 2)
     assert row["tau"] > 0.3
     assert row["leave_one_out"] == 1
-    assert pooled.printed(pd.DataFrame([row]))["Verdict"][0] == "inconclusive !"
+    printed = pooled.printed(pd.DataFrame([row]))
+    assert (printed["Verdict"][0], printed["For, against"][0]) == ("mixed !", "6, 2")
+
+
+def test_networks_that_differ_by_chance_alone_do_not_disagree(synthetic):
+    rules = only("c1_ratio", **ONE)
+    made = {
+        name: named(synthetic.experiment(synthetic.Truth(), 6, i), name)
+        for i, name in enumerate("abcd")
+    }
+    (row,) = pooled.judge(made, rules).to_dict("records")
+    assert row["verdict"] in ("inconclusive", "negligible")
+    assert not row["networks_for"] * row["networks_against"]
 
 
 def test_what_is_nowhere_tested_is_said(synthetic):

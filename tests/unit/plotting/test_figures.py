@@ -551,7 +551,9 @@ def test_objectives_are_named_in_words():
 def test_networks_on_all_data_sets_stand_on_one_panel_each_once(runs):
     module = plotting.load("across.relative_curvature")
     other = runs[runs["model"] == "cnn"].assign(dataset="letters", ece=runs["ece"] + 1)
-    table = module.prepare({"runs": {"one": runs, "again": runs, "other": other}, "alike": []})
+    table = module.prepare(
+        {"runs": {"one": runs, "again": runs, "other": other}, "rules": {"alike": []}}
+    )
     cells = table[["data_set", "model", "experiments"]].drop_duplicates()
     assert set(cells.itertuples(index=False, name=None)) == {
         ("digits", "cnn", "again+one"),
@@ -570,7 +572,7 @@ def test_networks_of_two_experiments_are_told_apart_and_more_than_there_are_mark
     one = runs[runs["model"] == "cnn"]
     many = [one.assign(model=f"cnn{i}") for i in range(len(common.MARKERS) + 1)]
     experiments = {"one": pd.concat([one, *many]), "fewer": one.assign(ece=one["ece"] + 1)}
-    figure = module.draw(module.prepare({"runs": experiments, "alike": []}))
+    figure = module.draw(module.prepare({"runs": experiments, "rules": {"alike": []}}))
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert len(names) == len(set(names)) == 2 + len(many)

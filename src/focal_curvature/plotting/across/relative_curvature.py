@@ -37,7 +37,9 @@ def prepare(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
         once, under both names.
     """
     parts = []
-    for (data_set, _, experiments), runs in networks(tables["runs"], tables["alike"]).items():
+    for (data_set, _, experiments), runs in networks(
+        tables["runs"], tables["rules"]["alike"]
+    ).items():
         ratios = relative_curvature.prepare({"runs": runs})
         parts.append(ratios.assign(data_set=data_set, experiments=experiments))
     table = pd.concat(parts, ignore_index=True)

@@ -35,7 +35,11 @@ IMAGES: dict[str, tuple[int, int] | None] = {
     "cifar10": (3, 32),
     "cifar10_jpeg": (3, 32),
     "cifar100": (3, 32),
-    "letters": None,  # numbers, which nothing convolves
+    # numbers, which nothing convolves
+    "letters": None,
+    "satellite": None,
+    "dna": None,
+    "word_languages": None,
 }
 # What has a machine with AVX-512 behave as one without.
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}

@@ -196,4 +196,6 @@ def gauss_newton(
         problem, generator, budget=settings.probes, relative_error=settings.relative_error
     )
     require_finite(problem.names, passes.layers.T, "Gauss-Newton trace")
+    # Squares of weights are beyond float32 where the weights themselves are not.
+    require_finite(problem.names, passes.scaled.T, "adaptive sharpness")
     return passes

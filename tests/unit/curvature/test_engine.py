@@ -211,6 +211,17 @@ def test_a_non_finite_product_names_its_layer():
         )
 
 
+def test_weights_whose_squares_overflow_are_told():
+    """A network that training drove far off and left constant has a trace, and no sharpness."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[0].weight.fill_(-1e21)
+        model[0].bias.zero_()
+    x, y = torch.rand(6, 3) + 1, torch.arange(6) % 2
+    with pytest.raises(FloatingPointError, match=r"adaptive sharpness: first in 0\.weight"):
+        estimate(model, nn.CrossEntropyLoss(), x, y, Settings(estimator="engine"), 0)
+
+
 @pytest.mark.parametrize(("act", "vanish"), [(nn.ReLU, True), (nn.Tanh, False), (nn.GELU, False)])
 def test_the_residuals_diagonal_blocks_vanish_for_piecewise_linear_networks_only(act, vanish):
     torch.manual_seed(0)

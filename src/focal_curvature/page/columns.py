@@ -17,7 +17,7 @@ import pandas as pd
 from focal_curvature.calibration import Fit, Scores
 from focal_curvature.registry import label
 
-DIGITS = 5  # significant ones
+DIGITS = 3  # significant ones, of what is drawn; the files have all
 
 RUN, CURVATURE = "Run and fit", "Curvature: "
 SCORES = "Scores, as trained"

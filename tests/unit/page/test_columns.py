@@ -69,5 +69,5 @@ def test_numbers_are_of_five_digits_and_none_where_there_is_none():
     )
     packed = columns.pack({"mine": runs})
     values = {column["key"]: column["values"] for column in packed["numbers"]}
-    assert values == {"gamma": [0, 1, None], "seed": [0, 0, 0], "ece": [0.12346, 2, 0.00012346]}
+    assert values == {"gamma": [0, 1, None], "seed": [0, 0, 0], "ece": [0.123, 2, 0.000123]}
     assert packed["kinds"]["arm"]["codes"] == [0, 1, 2]

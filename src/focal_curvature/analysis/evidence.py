@@ -274,6 +274,10 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
+SIGNIFICANT = "significant in the claimed direction"
+WIDE = "not significant, and the interval is too wide to exclude an effect"
+
+
 def decide(
     evidence: Evidence, direction: int, smallest: float, p: float, alpha: float
 ) -> tuple[str, str]:
@@ -305,13 +309,13 @@ def decide(
     if negligible:
         return NEGLIGIBLE, "the interval holds no effect of the smallest size of interest"
     if p < alpha and direction * (evidence.estimate - evidence.null) > 0:
-        return SUPPORTED, "significant in the claimed direction"
+        return SUPPORTED, SIGNIFICANT
     if p < alpha:
         return CONTRADICTED, "significant in the opposite direction"
     if excluded:
         reason = "the intervals exclude an effect as claimed of the smallest size of interest"
         return CONTRADICTED, reason
-    return INCONCLUSIVE, "not significant, and the interval is too wide to exclude an effect"
+    return INCONCLUSIVE, WIDE
 
 
 def count(n: int, what: str) -> str:

@@ -28,6 +28,7 @@ from focal_curvature.analysis.evidence import (
     MIXED,
     NEGLIGIBLE,
     NOT_TESTED,
+    SIGNIFICANT,
     SUPPORTED,
     Evidence,
     Part,
@@ -271,7 +272,7 @@ def _verdict(row: Mapping[str, Any], alpha: float) -> tuple[str, str]:
     if -least < row["low"] and row["high"] < least:
         return NEGLIGIBLE, "the interval holds no effect of the smallest size of interest"
     if row["p_holm"] < alpha and row["positive"]:
-        return SUPPORTED, f"significant in the claimed direction{lacking}"
+        return SUPPORTED, f"{SIGNIFICANT}{lacking}"
     if row["failing"]:
         return CONTRADICTED, f"the interval excludes it: {', '.join(row['failing'])}{lacking}"
     if row["high"] < least:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from focal_curvature.analysis import claims, pooled
 from focal_curvature.analysis.answer import CLAIMS, HESSIANS
-from focal_curvature.analysis.evidence import DESCRIBED, NOT_TESTED
+from focal_curvature.analysis.evidence import DESCRIBED, NOT_TESTED, SIGNIFICANT, WIDE
 from focal_curvature.registry import label
 
 POOLED = "pooled"
@@ -231,7 +231,10 @@ class _Scale:
 def _row(
     row: Mapping[str, Any], rules: Mapping[str, Any], scale: _Scale, names: Mapping[str, str]
 ) -> Row:
-    measure, outcome = row["measure"], row["outcome"]
+    measure, outcome, reason = row["measure"], row["outcome"], row["reason"]
+    # What the key of the symbols says once.
+    for said in (SIGNIFICANT, WIDE):
+        reason = reason.removeprefix(said).removeprefix("; ")
     parts = [
         rules.get("measures", {}).get(measure, measure.replace("_", " ")),
         rules.get("outcomes", {}).get(outcome, {}).get("label", outcome.replace("_", " ")),
@@ -247,7 +250,7 @@ def _row(
         replication=row["replication_text"],
         verdict=row["verdict"],
         fragile=bool(row["fragile"]),
-        reason=re.sub(r"\w+", lambda name: names.get(name[0], name[0]), row["reason"]),
+        reason=re.sub(r"\w+", lambda name: names.get(name[0], name[0]), reason),
         interval=scale.interval(row["low"], row["estimate"], row["high"]),
     )
 

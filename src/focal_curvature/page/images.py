@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-COLOURS = 16  # of a figure; edges of lines are mixtures of few
+COLOURS = 12  # of a figure; edges of lines are mixtures of few
 
 
 class Embedded(NamedTuple):

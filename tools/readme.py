@@ -44,8 +44,8 @@ meta-analysis of the committed runs ([each](docs/results.md#pooled), [in numbers
 BESIDE = """
 *Mixed*: networks' own tests speak for and against. Where each data set counts once, {told} of C1's
 {tests} tests are significant. γ = 3 lowers ECE in {lower} of {networks} networks
-([beyond the rules](docs/exploratory.md)). C5 was found in the runs of eight networks, and is a test
-on those that came after ([amendments](docs/rules.md#amendments)).
+([beyond the rules](docs/exploratory.md)). C5 was found in the runs of eight networks; its verdict
+is on those that came after ([amendments](docs/rules.md#amendments)).
 
 """
 POOLED = """

@@ -310,7 +310,7 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
     simple = {k: v for k, v in rules["claims"].items() if not known[v["test"]].combine}
     few = {**rules, "claims": simple, "resamples": rules["resamples_replicated"]}
     cells, asked = [], {}
-    for (data_set, model, _), runs in networks(experiments, rules.get("alike", ())).items():
+    for (data_set, model, names), runs in networks(experiments, rules.get("alike", ())).items():
         tests = {}
         for test in prepare(runs.assign(model=model), few):
             question = test.question
@@ -318,7 +318,9 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
             if question.role != DECIDES or test.kind.source != "runs":
                 continue
             asked[key] = question
-            if test.data is not None:
+            # What a claim was made from is no test of it.
+            known_before = set(names.split("+")) & set(question.claim.get("found_in", ()))
+            if test.data is not None and not known_before:
                 tests[key] = test
         cells.append(_Cell(data_set, tests))
     whole = _evidence(cells, seed)

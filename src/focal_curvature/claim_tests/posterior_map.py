@@ -35,8 +35,13 @@ KEYS = {
     "outcomes_beside": {"$ref": "#/$defs/outcomes"},
     "gammas": {"$ref": "#/$defs/gammas"},
     "gammas_beside": {"$ref": "#/$defs/gammas"},
+    "found_in": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "experiments that the claim was made from: their networks are not pooled",
+    },
 }
-OPTIONAL = ["outcomes_beside", "gammas_beside"]
+OPTIONAL = ["outcomes_beside", "gammas_beside", "found_in"]
 
 
 def posterior_map() -> Kind:

@@ -1,5 +1,7 @@
 """The meta-analysis, by hand and on synthetic experiments."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,6 +158,17 @@ def test_a_claim_that_holds_everywhere_is_supported_and_one_that_does_not_is_not
     assert row["leave_one_out"] == 1
     printed = pooled.printed(pd.DataFrame([row]))
     assert (printed["Verdict"][0], printed["For, against"][0]) == ("mixed !", "6, 2")
+
+
+def test_what_a_claim_was_made_from_is_no_test_of_it(synthetic):
+    truth = replace(synthetic._because(0.0), mapped=1.0)
+    made = {name: named(synthetic.experiment(truth, 6, i), name) for i, name in enumerate("abc")}
+    rules = only("c5_map", found_in=["a"], outcomes=["confidence_gap"])
+    (row,) = pooled.judge(made, rules).to_dict("records")
+    assert (row["verdict"], row["effects"], row["data_sets"]) == ("supported", 4, 2)
+    rules = only("c5_map", found_in=["a", "b", "c"], outcomes=["confidence_gap"])
+    (row,) = pooled.judge(made, rules).to_dict("records")
+    assert (row["verdict"], row["effects"]) == ("not tested", 0)
 
 
 def test_networks_that_differ_by_chance_alone_do_not_disagree(synthetic):

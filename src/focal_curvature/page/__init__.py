@@ -25,7 +25,7 @@ from focal_curvature.registry import label
 LIMIT = 3_000_000  # bytes
 # Of figures in pixels: the first with which the page is small enough.
 WIDTHS = (1000, 900, 800, 700, 600, 560, 520, 480, 440)
-LEAST_BYTES = 21  # of a figure, for each pixel of its width: what is surely too wide is not tried
+LEAST_BYTES = 17  # of a figure, for each pixel of its width: what is surely too wide is not tried
 # The page draws the same, larger, from the runs.
 NOT_EMBEDDED = frozenset({"verdicts", "trace", "top_eigenvalue", "trace_ece", "ece_curvature"})
 

@@ -21,7 +21,12 @@ from focal_curvature.plotting.common import (
 )
 from focal_curvature.registry import label
 
-DATA_SETS = {"cifar10_jpeg": "CIFAR-10 (JPEG)", "fashion_mnist": "Fashion-MNIST"}
+DATA_SETS = {
+    "cifar10_jpeg": "CIFAR-10 (JPEG)",
+    "fashion_mnist": "Fashion-MNIST",
+    "dna": "DNA",
+    "word_languages": "languages of words",
+}
 # Of the experiments that have the same network and data set.
 FILLS: tuple[dict[str, str], ...] = ({}, {"mfc": "white"}, {"fillstyle": "left"})
 UP_TO = 5  # the range of gamma that the claims are about

@@ -102,7 +102,9 @@ def axis_of_shares(ax: Axes) -> None:
     ax.set_xticks([0, 0.5, 1], ["none", "half", "all"])
 
 
-def draw_share(ax: Axes, y: float, share: tuple, colour: tuple, marker: str) -> None:
+def draw_share(
+    ax: Axes, y: float, share: tuple, colour: tuple, marker: str, *, hollow: bool = False
+) -> None:
     """Draw an estimate and its interval; beyond the range, an arrow head at the edge."""
     low, high = np.clip([share.low, share.high], *RANGE)
     ax.plot([low, high], [y, y], color=colour, lw=0.9, solid_capstyle="butt")
@@ -112,4 +114,5 @@ def draw_share(ax: Axes, y: float, share: tuple, colour: tuple, marker: str) -> 
         if outside:
             ax.plot(end, y, arrow, ms=3, color=colour, mew=0, clip_on=False)
     if RANGE[0] <= share.estimate <= RANGE[1]:
-        ax.plot(share.estimate, y, marker, ms=3, color=colour, mec="white", mew=0.3)
+        inside = {"mfc": "white", "mew": 0.7} if hollow else {"mec": "white", "mew": 0.3}
+        ax.plot(share.estimate, y, marker, ms=3, color=colour, **inside)

@@ -583,6 +583,24 @@ def test_networks_of_two_experiments_are_told_apart_and_more_than_there_are_mark
     assert [len(ax.containers) for ax in figure.axes] == [2 + len(many)] * 4
 
 
+def test_shares_have_a_line_per_network_hollow_where_the_claim_was_made_from_it():
+    module = plotting.load("across.shares")
+    keys = ["data_set", "model", "experiments", "claim", "known", "estimate", "low", "high"]
+    rows = [
+        ("one", "mlp", "a", "c5_map", True, 1.0, 0.9, 1.1),
+        ("one", "mlp", "b", "c5_map", False, 1.0, 0.9, 1.1),
+        ("two", "mlp", "c", "c4_direct", False, 0.0, -0.1, 0.1),
+    ]
+    figure = module.draw(pd.DataFrame(rows, columns=keys))
+    (ax,) = figure.axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == [
+        "one, MLP (a)", "one, MLP (b)", "two, MLP",
+    ]  # fmt: skip
+    diamonds = [line for line in ax.lines if line.get_marker() == "D"]
+    assert [line.get_ydata()[0] for line in diamonds] == pytest.approx([0.22, 1.22])
+    assert [line.get_mfc() == "white" for line in diamonds] == [True, False]
+
+
 def test_pooled_effects_have_their_verdicts_beside_them():
     names = ["family", "claim", "says", "hessian_of", "estimate", "low", "high", "part", "verdict"]
     rows = [

@@ -29,7 +29,21 @@ DATA_SETS = {
 }
 # Of the experiments that have the same network and data set.
 FILLS: tuple[dict[str, str], ...] = ({}, {"mfc": "white"}, {"fillstyle": "left"})
+KEYS = ["data_set", "model", "experiments"]  # of a network
 UP_TO = 5  # the range of gamma that the claims are about
+
+
+def named(shown: pd.DataFrame) -> list[str]:
+    """Return what a reader calls networks, a row of `KEYS` each.
+
+    With their experiments, where several have the same network and data set.
+    """
+    several = shown.groupby(KEYS[:2], sort=False)["experiments"].transform("size") > 1
+    return [
+        f"{DATA_SETS.get(row.data_set, row.data_set)}, {label(row.model)}"
+        + (f" ({row.experiments.replace(f'{row.data_set}_', '')})" if more else "")
+        for row, more in zip(shown.itertuples(), several, strict=True)
+    ]
 
 
 def prepare(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
@@ -53,11 +67,9 @@ def prepare(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame) -> Figure:
     """Draw a row of panels per measure, a column per loss; a line per network and data set."""
-    keys = ["data_set", "model", "experiments"]
-    shown = data[keys].drop_duplicates()
-    alike = shown.groupby(keys[:2], sort=False)["experiments"]
-    several, fill = alike.transform("size") > 1, alike.cumcount() % len(FILLS)
-    cells = list(shown.assign(several=several, fill=fill).itertuples(index=False))
+    shown = data[KEYS].drop_duplicates()
+    fill = shown.groupby(KEYS[:2], sort=False).cumcount() % len(FILLS)
+    cells = list(shown.assign(name=named(shown), fill=fill).itertuples(index=False))
     data_sets = list(data["data_set"].unique())
     palette = colours(data_sets)
     styles = dict(zip(data_sets, ("-", "--", "-.", ":") * len(data_sets), strict=False))
@@ -70,18 +82,15 @@ def draw(data: pd.DataFrame) -> Figure:
             ax.axhline(1, color="0.4", lw=0.8, zorder=0)
             panel = data[(data["measure"] == measure) & (data["hessian_of"] == loss)]
             for i, cell in enumerate(cells):
-                own = (panel[keys] == [*cell[: len(keys)]]).all(axis=1)
+                own = (panel[KEYS] == [*cell[: len(KEYS)]]).all(axis=1)
                 network = panel[own & (panel["gamma"] > 0)]
-                name = f"{DATA_SETS.get(cell.data_set, cell.data_set)}, {label(cell.model)}"
-                if cell.several:
-                    name += f" ({cell.experiments.replace(f'{cell.data_set}_', '')})"
                 shift = 0.03 * (i - (len(cells) - 1) / 2)
                 seeds_and_mean(
                     ax,
                     network,
                     "ratio",
                     palette[cell.data_set],
-                    name,
+                    cell.name,
                     shift,
                     look=FILLS[cell.fill]
                     | {"marker": markers[cell.model], "ls": styles[cell.data_set]},

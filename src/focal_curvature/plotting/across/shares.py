@@ -9,14 +9,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from focal_curvature.analysis import pooled
 from focal_curvature.analysis.claims import ALL, evaluate
 from focal_curvature.analysis.claims import prepare as questioned
 from focal_curvature.analysis.evidence import Evidence
-from focal_curvature.analysis.pooled import networks
-from focal_curvature.plotting.across.relative_curvature import DATA_SETS
+from focal_curvature.plotting.across.relative_curvature import KEYS, named
 from focal_curvature.plotting.common import PAGE, colours, legend_above
 from focal_curvature.plotting.mediation import MARKERS, axis_of_shares, draw_share
-from focal_curvature.registry import label
 from focal_curvature.seeds import derive_seed
 
 CLAIMS = {
@@ -35,10 +34,11 @@ ROW = 0.3  # inches
 
 
 def prepare(tables: Mapping[str, Any]) -> pd.DataFrame:
-    """Return data_set, model, claim, estimate, low, high: the shares of every network.
+    """Return `KEYS`, claim, known, estimate, low, high: the shares of every network.
 
     With 95% intervals by Fieller, but for those that cannot be told, as where a penalty does not
-    flatten as much. A network is as in `focal_curvature.analysis.pooled.networks`.
+    flatten as much. A network is as in `focal_curvature.analysis.pooled.networks`; ``known`` are
+    those that the claim was made from.
     """
     rules = tables["rules"]
     asked = {
@@ -47,31 +47,33 @@ def prepare(tables: Mapping[str, Any]) -> pd.DataFrame:
     }
     rules = rules | {"claims": asked}
     rows = []
-    for (data_set, model, _), runs in networks(tables["runs"], rules["alike"]).items():
-        tests = questioned(runs.assign(model=model), rules)
+    for network, runs in pooled.networks(tables["runs"], rules["alike"]).items():
+        tests = questioned(runs.assign(model=network[1]), rules)
         for (key, of), judged in evaluate(tests, rules, derive_seed("shares")).items():
             evidence = judged.evidence
             if of != ALL and isinstance(evidence, Evidence) and not evidence.barrier:
                 share = {name: getattr(evidence, name) for name in ("estimate", "low", "high")}
-                rows.append({"data_set": data_set, "model": model, "claim": key[0], **share})
+                known = set(network[2].split("+")) & set(asked[key[0]].get("found_in", ()))
+                about = {"claim": key[0], "known": bool(known)}
+                rows.append(dict(zip(KEYS, network, strict=True)) | about | share)
     return pd.DataFrame(rows)
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """Draw a line per network, a mark per share."""
-    cells = list(data[["data_set", "model"]].drop_duplicates().itertuples(index=False, name=None))
+    """Draw a line per network, a mark per share, hollow where the claim was made from it."""
+    networks = data[KEYS].drop_duplicates()
     palette = colours(list(MARKERS))
-    figure = Figure(figsize=(PAGE, ROW * (len(cells) + 3)))
+    figure = Figure(figsize=(PAGE, ROW * (len(networks) + 3)))
     ax = figure.subplots()
     axis_of_shares(ax)
-    for y, cell in enumerate(cells):
-        own = data[(data[["data_set", "model"]] == list(cell)).all(axis=1)]
+    for y, network in enumerate(networks.itertuples(index=False)):
+        own = data[(data[KEYS] == list(network)).all(axis=1)]
         for i, claim in enumerate(CLAIMS):
             for share in own[own["claim"] == claim].itertuples():
-                draw_share(ax, y + 0.22 * (i - 1), share, palette[claim], MARKERS[claim])
-    names = [f"{DATA_SETS.get(data_set, data_set)}, {label(model)}" for data_set, model in cells]
-    ax.set_yticks(range(len(cells)), names)
-    ax.set_ylim(len(cells) - 0.5, -0.5)
+                place = y + 0.22 * (i - 1)
+                draw_share(ax, place, share, palette[claim], MARKERS[claim], hollow=share.known)
+    ax.set_yticks(range(len(networks)), named(networks))
+    ax.set_ylim(len(networks) - 0.5, -0.5)
     ax.set_xlabel("share of what γ = 3 does to the gap of confidence to accuracy")
     marks = [
         Line2D([], [], color=palette[c], marker=MARKERS[c], ms=4, lw=1, label=CLAIMS[c])

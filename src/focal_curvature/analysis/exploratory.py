@@ -1,4 +1,4 @@
-"""C4 at another gamma and on other outcomes than the rules fix; it decides nothing."""
+"""C4 and C5 at another gamma and on other outcomes than the rules fix; it decides nothing."""
 
 from __future__ import annotations
 
@@ -54,10 +54,13 @@ def changes(networks: Mapping[tuple[str, str, str], pd.DataFrame]) -> pd.DataFra
 
 
 def shares(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> pd.DataFrame:
-    """Pool C4's shares at each gamma and on each outcome by `pooled.judge`, without verdicts."""
+    """Pool C4's and C5's shares at each gamma and on each outcome, without verdicts.
+
+    By `pooled.judge`, of all networks, those that a claim was made from as well.
+    """
     asked = {
-        name: rules["claims"][name] | ASKED | {"outcomes_beside": []}
-        for name in ("c4_direct", "c4_mediation")
+        name: rules["claims"][name] | ASKED | {"outcomes_beside": [], "found_in": []}
+        for name in ("c4_direct", "c4_mediation", "c5_map")
     }
     found = pooled.judge(experiments, {**rules, "claims": asked, "replications": 1})
     return found.drop(columns=NO_VERDICTS)

@@ -120,16 +120,12 @@ def questions(name: str, rules: Mapping[str, Any]) -> Iterator[Question]:
     """Yield a claim's questions: products of its lists, those that decide first."""
     claim = rules["claims"][name]
     asked = Question(name, claim, rules)
-    for role, suffix in ((DECIDES, ""), (BESIDE, "_beside")):
-        lists = {"outcome": claim.get(f"outcomes{suffix}"), "gamma": claim.get(f"gammas{suffix}")}
-        if role == BESIDE:
-            if not any(lists.values()):
-                continue
-            # What is beside in one respect is as what decides in the other.
-            lists = {
-                "outcome": lists["outcome"] or claim.get("outcomes"),
-                "gamma": lists["gamma"] or claim.get("gammas"),
-            }
+    deciding = {"outcome": claim.get("outcomes"), "gamma": claim.get("gammas")}
+    # What is beside in one respect is as what decides in the other.
+    beside = [
+        deciding | {key: claim[f"{key}s_beside"]} for key in deciding if claim.get(f"{key}s_beside")
+    ]
+    for role, lists in [(DECIDES, deciding), *((BESIDE, lists) for lists in beside)]:
         grid = {
             "measure": claim.get("measures") or [None],
             "hessian_of": claim.get("hessian_of") or [None],

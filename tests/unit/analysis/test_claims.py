@@ -151,6 +151,18 @@ def only(*names, **changes):
     return RULES | {"claims": {name: FULL["claims"][name] | changes for name in names}}
 
 
+def test_what_is_beside_in_one_respect_is_as_what_decides_in_the_other():
+    about = {"outcomes": ["ece"], "outcomes_beside": ["nll_calibration"]}
+    rules = only("c5_map", **about, gammas=[3], gammas_beside=[1, 5])
+    asked = [(q.role, q.outcome, q.gamma) for q in questions("c5_map", rules)]
+    assert asked == [
+        ("decides", "ece", 3),
+        ("beside", "nll_calibration", 3),
+        ("beside", "ece", 1),
+        ("beside", "ece", 5),
+    ]
+
+
 def test_because_is_supported_where_all_the_effect_is_by_flattening(table):
     direct = row(table, "c4_direct", measure="trace", hessian_of="objective")
     assert direct["verdict"] == "supported"

@@ -123,6 +123,11 @@ def of_experiment(name: str, content: Mapping[str, Any]) -> list[Group]:
     table = table.assign(low=low, high=high).astype({"estimate": float, "p_holm": float})
     shown = claims.printed(table)
     table = table.assign(p_text=shown["p (Holm)"], replication_text=shown["Replication"])
+    networks = set(table["model"]) - {claims.ALL}
+    if len(networks) == 1:
+        # One network says nothing of architectures, and all of it is its own verdict.
+        table = table[table["model"] != claims.ALL]
+        return _groups(name, table, content["rules"], networks.pop())
     return _groups(name, table, content["rules"], claims.ALL)
 
 
@@ -186,7 +191,7 @@ def _ordered(rows: pd.DataFrame, together: str | None) -> pd.DataFrame:
     together where nothing decides.
     """
     described = rows["verdict"] == DESCRIBED
-    rows = rows[~described | (described.all() & (rows["model"] != together))]
+    rows = rows[~described | (described.all() & (rows["model"] != claims.ALL))]
     tests = rows.groupby(["measure", "outcome", "gamma"], sort=False, dropna=False).ngroup()
     single = (rows["model"] != together) & (together is not None)
     order = np.lexsort((single, tests))

@@ -21,6 +21,16 @@ def test_all_networks_stand_first_and_untested_single_ones_do_not_stand():
     assert (group.words, group.plot) == ("1 mixed", ("gamma", "trace_objective"))
 
 
+def test_one_network_stands_for_itself():
+    rows = [claim("a", "supported", 0.5), claim("all models", "inconclusive")]
+    (group,) = evidence.of_experiment("mine", content(*rows))
+    assert [row.model for row in group.rows] == ["a"]
+    assert [row.verdict for row in group.decided] == ["supported"]
+    beside = [claim(m, "described", 0.5) for m in ("a", "all models")]
+    (group,) = evidence.of_experiment("mine", content(*beside))
+    assert [row.model for row in group.rows] == ["a"]
+
+
 def test_what_is_described_stands_where_nothing_decides():
     models = ("a", "b", "all models")
     decided = [claim(m, "supported", 0.5) for m in models]

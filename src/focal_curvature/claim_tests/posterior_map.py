@@ -1,7 +1,7 @@
 """How much of what gamma does to an outcome its own map of posteriors does: curvature's rival.
 
 Who minimises focal loss does not predict the posterior eta but v with Psi(v) = eta, which is less
-certain (Charoenphakdee et al. 2021, arXiv 2011.09172, theorem 11). Psi has no parameter but gamma
+certain (Charoenphakdee et al. 2021, arXiv 2011.09172). Psi has no parameter but gamma
 and leaves weights, and so their Hessian, as they are. Of each seed's effect
 
     total effect =  focal - plain          =  by the map  +  the rest

@@ -143,6 +143,14 @@ def networks(
     return found
 
 
+def made_from(claim: Mapping[str, Any], experiments: str) -> bool:
+    """Whether a claim was made from a network's experiments, as `networks` names them.
+
+    They are no test of it.
+    """
+    return not set(claim.get("found_in", ())).isdisjoint(experiments.split("+"))
+
+
 @dataclass
 class _Cell:
     """A network's tests."""
@@ -318,9 +326,7 @@ def judge(experiments: Mapping[str, pd.DataFrame], rules: Mapping[str, Any]) -> 
             if question.role != DECIDES or test.kind.source != "runs":
                 continue
             asked[key] = question
-            # What a claim was made from is no test of it.
-            known_before = set(names.split("+")) & set(question.claim.get("found_in", ()))
-            if test.data is not None and not known_before:
+            if test.data is not None and not made_from(question.claim, names):
                 tests[key] = test
         cells.append(_Cell(data_set, tests))
     whole = _evidence(cells, seed)

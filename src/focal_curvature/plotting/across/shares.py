@@ -53,8 +53,8 @@ def prepare(tables: Mapping[str, Any]) -> pd.DataFrame:
             evidence = judged.evidence
             if of != ALL and isinstance(evidence, Evidence) and not evidence.barrier:
                 share = {name: getattr(evidence, name) for name in ("estimate", "low", "high")}
-                known = set(network[2].split("+")) & set(asked[key[0]].get("found_in", ()))
-                about = {"claim": key[0], "known": bool(known)}
+                known = pooled.made_from(asked[key[0]], network[2])
+                about = {"claim": key[0], "known": known}
                 rows.append(dict(zip(KEYS, network, strict=True)) | about | share)
     return pd.DataFrame(rows)
 
